@@ -1,0 +1,42 @@
+# Two commands do all on a fresh machine: `make demo` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: help demo test lint bench docs clean
+
+help:
+	@echo "make demo   learn from damaged digits and from one texture, write a report (about 5 minutes)"
+	@echo "make test   run all tests"
+	@echo "make lint   check style and types"
+	@echo "make bench  measure the cost of one Langevin step"
+	@echo "make docs   build the documentation"
+
+# torch is installed by name and version first: later packages then find their requirement met.
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	@touch $@
+
+demo: $(READY)
+	$(BIN)/abpnet demo --out runs/demo --overwrite
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(READY)
+	$(BIN)/python benchmarks/step.py
+
+docs: $(READY)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[docs]"
+	$(BIN)/sphinx-build -W --keep-going docs docs/_build
+
+clean:
+	rm -rf $(VENV) build dist docs/_build

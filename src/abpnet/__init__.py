@@ -1,0 +1,53 @@
+"""Generator networks learned by alternating back-propagation from complete, incomplete or indirect data."""
+
+from typing import TYPE_CHECKING, Any
+
+from abpnet.emissions import Gaussian
+from abpnet.errors import InputError
+from abpnet.explaining import infer
+from abpnet.learning import Iteration, LearningState, alternate, begin
+from abpnet.model import GeneratorModel
+from abpnet.networks import LinearNetwork, ObjectNetwork, VectorNetwork
+from abpnet.observations import Complete, Mask, Operator, Projection
+from abpnet.priors import StandardNormal
+from abpnet.recipes import Recipe
+
+if TYPE_CHECKING:
+    from abpnet import data
+    from abpnet.estimator import GeneratorNetwork
+
+__version__ = "0.1.0"
+__all__ = [
+    "Complete",
+    "Gaussian",
+    "GeneratorModel",
+    "GeneratorNetwork",
+    "InputError",
+    "Iteration",
+    "LearningState",
+    "LinearNetwork",
+    "Mask",
+    "ObjectNetwork",
+    "Operator",
+    "Projection",
+    "Recipe",
+    "StandardNormal",
+    "VectorNetwork",
+    "alternate",
+    "begin",
+    "data",
+    "infer",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what needs scikit-learn or Pillow at first use: `import abpnet` costs little more than torch."""
+    if name == "GeneratorNetwork":
+        from abpnet.estimator import GeneratorNetwork
+
+        return GeneratorNetwork
+    if name == "data":
+        import importlib
+
+        return importlib.import_module("abpnet.data")
+    raise AttributeError(f"module 'abpnet' has no attribute {name!r}")

@@ -1,0 +1,5 @@
+"""`python -m abpnet` is the command `abpnet`."""
+
+from abpnet.cli import main
+
+main()

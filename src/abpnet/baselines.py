@@ -1,0 +1,141 @@
+"""What our figures stand beside: other ways to do the same with the same data.
+
+Every imputer takes training and new data, (n, D) with NaN where nothing was observed, and returns both filled in.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from abpnet import factor_analysis
+
+__all__ = ["IMPUTERS", "Imputation", "compare_imputers", "impute_by_factor_analysis", "phase_randomised"]
+
+RANKS = (2, 5, 10, 20, 40, 80)
+# The time of these imputers grows steeply with the number of columns.
+MOST_COLUMNS_ITERATIVE, MOST_COLUMNS_NEIGHBOURS = 128, 4096
+
+
+class Imputation(NamedTuple):
+    """Data filled in by one method.
+
+    Attributes:
+        name: The method and what it chose.
+        train: (n, D) training data without NaN; None if the method was not run.
+        new: (m, D) new data without NaN.
+        seconds: Spent on both.
+    """
+
+    name: str
+    train: np.ndarray | None
+    new: np.ndarray | None
+    seconds: float
+
+
+def _fill(values: np.ndarray, estimate: np.ndarray) -> np.ndarray:
+    return np.where(np.isnan(values), estimate, values)
+
+
+def _by_mean(train: np.ndarray, new: np.ndarray) -> tuple[str, np.ndarray, np.ndarray]:
+    observed = ~np.isnan(train)
+    mean = np.where(observed, train, 0).sum(0) / np.maximum(observed.sum(0), 1)
+    return "mean fill", _fill(train, mean), _fill(new, mean)
+
+
+def _by_neighbours(train: np.ndarray, new: np.ndarray) -> tuple[str, np.ndarray, np.ndarray] | None:
+    from sklearn.impute import KNNImputer
+
+    if train.shape[1] > MOST_COLUMNS_NEIGHBOURS:
+        return None
+    imputer = KNNImputer(keep_empty_features=True).fit(train)
+    return "KNNImputer (k = 5)", imputer.transform(train), _transform(imputer, new)
+
+
+def _by_chained_regressions(train: np.ndarray, new: np.ndarray) -> tuple[str, np.ndarray, np.ndarray] | None:
+    import warnings
+
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.experimental import enable_iterative_imputer  # noqa: F401  (scikit-learn's way to unlock it)
+    from sklearn.impute import IterativeImputer
+
+    if train.shape[1] > MOST_COLUMNS_ITERATIVE:
+        return None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        imputer = IterativeImputer(random_state=0, keep_empty_features=True)
+        filled = imputer.fit_transform(train)
+        return "IterativeImputer (Bayesian ridge)", filled, _transform(imputer, new)
+
+
+def _transform(imputer: object, new: np.ndarray) -> np.ndarray:
+    return imputer.transform(new) if len(new) else new  # type: ignore[attr-defined]
+
+
+def _fill_linearly(model: factor_analysis.FactorAnalysis, values: np.ndarray) -> np.ndarray:
+    y = torch.from_numpy(values)
+    return _fill(values, factor_analysis.predict(model, factor_analysis.posterior(model, y).mean).numpy())
+
+
+def impute_by_factor_analysis(train: np.ndarray, new: np.ndarray) -> tuple[str, np.ndarray, np.ndarray]:
+    """Linear factor analysis with missing entries, its rank chosen on observed entries that were held back."""
+    rng = np.random.default_rng(0)
+    held_back = ~np.isnan(train) & (rng.random(train.shape) < 0.05)
+    kept = torch.from_numpy(np.where(held_back, np.nan, train))
+    errors = {}
+    for rank in (rank for rank in RANKS if rank < min(train.shape)):
+        model = factor_analysis.fit(kept, rank, isotropic=False, max_iter=20)
+        filled = factor_analysis.predict(model, factor_analysis.posterior(model, kept).mean).numpy()
+        errors[rank] = np.abs(filled - train)[held_back].mean()
+    best = min(errors, key=lambda rank: errors[rank]) if errors else 1
+    model = factor_analysis.fit(torch.from_numpy(train), best, isotropic=False, max_iter=60)
+    return f"linear factor analysis (d = {best})", _fill_linearly(model, train), _fill_linearly(model, new)
+
+
+Imputer = Callable[[np.ndarray, np.ndarray], tuple[str, np.ndarray, np.ndarray] | None]
+IMPUTERS: dict[str, Imputer] = {
+    "mean fill": _by_mean,
+    "KNNImputer": _by_neighbours,
+    "IterativeImputer": _by_chained_regressions,
+    "linear factor analysis": impute_by_factor_analysis,
+}
+
+
+def compare_imputers(train: np.ndarray, new: np.ndarray) -> list[Imputation]:
+    """Fill in the same data by every method that can handle their number of columns.
+
+    Args:
+        train: (n, D) float32, NaN = missing.
+        new: (m, D) float32, m may be 0.
+    """
+    imputations = []
+    for name, impute in IMPUTERS.items():
+        start = time.monotonic()
+        outcome = impute(train, new)
+        seconds = time.monotonic() - start
+        imputations.append(
+            Imputation(f"{name} (not run: {train.shape[1]:,} columns)", None, None, 0.0)
+            if outcome is None
+            else Imputation(outcome[0], outcome[1], outcome[2], seconds)
+        )
+    return imputations
+
+
+def phase_randomised(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Noise with the image's power spectrum and correlations of colours, and nothing else of it.
+
+    Args:
+        image: (channels, height, width).
+        rng: Source of chance.
+
+    Returns:
+        Another such image; the same random phases in all channels, values clipped to [-1, 1].
+    """
+    spectrum = np.fft.fft2(image)
+    phases = np.angle(np.fft.fft2(rng.standard_normal(image.shape[1:])))
+    phases[0, 0] = 0.0  # the mean colour stays
+    return np.clip(np.fft.ifft2(spectrum * np.exp(1j * phases)).real, -1, 1).astype(np.float32)

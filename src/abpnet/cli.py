@@ -1,0 +1,103 @@
+"""The command line: every experiment is a command; bad input is one clear line and exit code 2."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from abpnet.errors import InputError
+from abpnet.runs import RunFolder
+from abpnet.tasks import complete, demo, explain, sample, texture
+from abpnet.tasks.session import Interrupted, RunSettings, settings_from_json, settings_to_json
+
+__all__ = ["main"]
+
+DESCRIPTION = "Generative models of images learned from damaged, partial or indirect data."
+
+COMMANDS: dict[str, tuple[type[RunSettings], Callable[[Any, RunFolder], dict[str, Any]]]] = {
+    "demo": (demo.DemoSettings, demo.run),
+    "complete": (complete.CompleteSettings, complete.run),
+    "texture": (texture.TextureSettings, texture.run),
+    "sample": (sample.SampleSettings, sample.run),
+    "explain": (explain.ExplainSettings, explain.run),
+}
+
+
+@dataclass(frozen=True)
+class ResumeSettings:
+    """Go on with an interrupted run, to the same bits as if it had never stopped.
+
+    Example:
+      abpnet resume runs/photos
+    """
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """Folder of the run."""
+
+
+def _brief(value: Any) -> str:
+    return "-" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _execute(command: str, settings: RunSettings, folder: RunFolder) -> None:
+    result = COMMANDS[command][1](settings, folder)
+    folder.finish(result)
+    for row in result.get("table", []):
+        print("  ".join(f"{name}: {_brief(value)}" for name, value in row.items()))
+    print(f"report: {folder.path / 'report.html'}")
+
+
+def _start(settings: RunSettings) -> None:
+    (command,) = (name for name, (kind, _) in COMMANDS.items() if type(settings) is kind)
+    values = settings_to_json(settings)
+    folder = RunFolder.create(settings.out, command, values, settings.overwrite)
+    try:
+        _execute(command, settings_from_json(type(settings), values, settings.out), folder)
+    except InputError:
+        if not folder.started:  # nothing was done yet: the same command with better input can use the folder
+            folder.discard()
+        raise
+
+
+def _resume(path: Path) -> None:
+    folder = RunFolder(path)
+    if folder.result is not None:
+        print(f"{path}: this run is finished; report: {path / 'report.html'}")
+        return
+    command = folder.config["command"]
+    if command not in COMMANDS:
+        raise InputError(f"{path / 'config.json'}: unknown command {command!r}; written by another version of abpnet")
+    _execute(command, settings_from_json(COMMANDS[command][0], folder.config["settings"], path), folder)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run a command and exit: 0 done, 2 bad input, 130 or 143 interrupted (nothing is lost).
+
+    Args:
+        arguments: Those of the command line by default.
+    """
+    kinds = {name: kind for name, (kind, _) in COMMANDS.items()} | {"resume": ResumeSettings}
+    try:
+        settings = tyro.extras.subcommand_cli_from_dict(kinds, prog="abpnet", description=DESCRIPTION, args=arguments)
+        if isinstance(settings, ResumeSettings):
+            _resume(settings.run)
+        else:
+            _start(settings)
+    except InputError as error:
+        print(f"abpnet: {error}", file=sys.stderr)
+        sys.exit(2)
+    except Interrupted as interrupted:
+        print(f"abpnet: {interrupted}", file=sys.stderr)
+        sys.exit(interrupted.exit_code)
+    except KeyboardInterrupt:
+        print("abpnet: stopped at once; the last checkpoint is kept", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

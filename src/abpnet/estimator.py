@@ -1,0 +1,387 @@
+"""GeneratorNetwork: the scikit-learn face of the model, the one door that the experiments use."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
+from dataclasses import asdict
+from itertools import islice
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils import Tags, check_array, check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+from torch import Tensor, nn
+
+from abpnet import saving
+from abpnet.emissions import Gaussian
+from abpnet.explaining import decode, explain, linear_start, posterior_draws, regress
+from abpnet.factor_analysis import FactorAnalysis
+from abpnet.learning import Iteration, alternate, begin
+from abpnet.model import GeneratorModel
+from abpnet.networks import auto_network, initialise
+from abpnet.observations import Complete, Mask, Observation, Projection, as_observation, hide_missing
+from abpnet.precision import PRECISIONS, try_precisions
+from abpnet.recipes import RECIPES, Recipe
+from abpnet.runs import delay_interruption
+
+__all__ = ["GeneratorNetwork"]
+
+# Draws averaged into one posterior mean.
+POSTERIOR_DRAWS = 30
+# Chains that the linear start of inference is regressed on, at most.
+MOST_CHAINS_REGRESSED = 2000
+
+
+class GeneratorNetwork(TransformerMixin, BaseEstimator):
+    """A generator network learned by alternating back-propagation from complete, incomplete or indirect data.
+
+    `y = A(f(z; W)) + e`, `z ~ N(0, I)`, `e ~ N(0, noise_std^2)` (Han, Lu, Zhu and Wu, AAAI 2017). Arrays and tensors
+    come in as (n, *shape); what comes out is of the same kind.
+
+    Args:
+        latent_dim: Number of latent factors d; or the shape of a map of factors, such as (8, 7, 7), for networks that
+            take one.
+        network: "auto", or any `torch.nn.Module` that maps (n, *latent_shape) to (n, *shape) and treats the examples
+            of a batch independently of one another.
+        noise_std: Standard deviation sigma of the noise in the units of the data, where it starts if the recipe
+            re-estimates it.
+        recipe: "default", "paper" (the original's optimiser and step sizes), or a `Recipe`.
+        max_iter: Passes over the examples at most.
+        max_seconds: Seconds of learning at most.
+        device: "auto", "cpu", "cuda", ...
+        precision: "float32" (exact), "bfloat16", or "auto": bfloat16 if a short trial finds it faster and harmless.
+        random_state: Seed (or `numpy.random.RandomState`) of all chance in `fit`.
+        verbose: Show progress.
+
+    Attributes:
+        model_: The `GeneratorModel` that was learned.
+        latents_: (n, *latent_shape) where the chains of the training examples stand.
+        history_: One dictionary per iteration.
+        n_iter_: Iterations run.
+        precision_: The precision used, and what the trial found.
+    """
+
+    def __init__(
+        self,
+        latent_dim: int | tuple[int, ...] = 100,
+        network: str | nn.Module = "auto",
+        noise_std: float = 0.3,
+        recipe: str | Recipe = "default",
+        max_iter: int = 600,
+        max_seconds: float | None = None,
+        device: str = "auto",
+        precision: str = "auto",
+        random_state: Any = 0,
+        verbose: bool = True,
+    ) -> None:
+        self.latent_dim = latent_dim
+        self.network = network
+        self.noise_std = noise_std
+        self.recipe = recipe
+        self.max_iter = max_iter
+        self.max_seconds = max_seconds
+        self.device = device
+        self.precision = precision
+        self.random_state = random_state
+        self.verbose = verbose
+
+    # ---- learning ----
+
+    def fit(self, X: Any, y: None = None, *, observation: Any = None) -> Self:
+        """Learn from (n, *shape) signals in [-1, 1], NaN = missing; or from measurements of them.
+
+        Ctrl-C ends learning after the current iteration and keeps what was learned.
+
+        Args:
+            X: Signals; vectors (n, D) may have any scale. With an `observation`: the measurements.
+            y: Ignored.
+            observation: How X came about: `Mask`, `Projection`, or any object with A(x) or forward(x).
+
+        Raises:
+            ValueError: If X or a setting cannot be used.
+        """
+        with delay_interruption() as interruption, closing(self.iterations(X, observation)) as iterations:
+            shown: Iterator[Iteration] = iterations
+            if self.verbose:
+                from abpnet.progress import show_progress
+
+                shown = show_progress(
+                    iterations, title="learning", max_iter=self.max_iter, max_seconds=self.max_seconds
+                )
+            for _ in shown:
+                if interruption.requested:
+                    warnings.warn("learning was interrupted; the estimator keeps what it learned", stacklevel=2)
+                    break
+        return self
+
+    def iterations(
+        self, X: Any, observation: Any = None, checkpoint: tuple[dict[str, Tensor], dict[str, Any]] | None = None
+    ) -> Generator[Iteration]:
+        """The loop of `fit`, one iteration at a time; whenever the caller stops, the estimator is fitted.
+
+        Args:
+            X: As in `fit`.
+            observation: As in `fit`.
+            checkpoint: `state_.tensors()` and `state_.facts()` of an earlier run on the same data to go on from.
+        """
+        recipe = self._check_settings()
+        y, seen, _ = self._validate(X, observation, reset=True)
+        generator = torch.Generator(self._device()).manual_seed(_seed(self.random_state))
+        self.signal_shape_ = tuple(y.shape[1:]) if observation is None else _signal_shape(y, seen, self.network)
+        self.model_ = self._build_model(self.signal_shape_, generator)
+        self.state_ = begin(self.model_, y, seen, recipe=recipe, generator=generator)
+        self.precision_ = self._choose_precision(y, seen, recipe)
+        if checkpoint is not None:
+            self.state_.restore(*checkpoint)
+        self.history_: list[dict[str, float]] = []
+        learning = alternate(
+            self.model_, y, seen, recipe=recipe, state=self.state_, precision=self.precision_["precision"]
+        )
+        try:
+            while self.state_.iteration < self.max_iter and (
+                self.max_seconds is None or self.state_.seconds < self.max_seconds
+            ):
+                iteration = next(learning)
+                self.history_.append(iteration.row())
+                yield iteration
+        finally:
+            learning.close()
+            self._conclude()
+
+    def _conclude(self) -> None:
+        """Keep the averaged weights, and regress signals on factors linearly to give inference a start."""
+        self.n_iter_ = self.state_.iteration
+        self.latents_ = self.state_.latents.values.numpy()
+        self.model_.network.load_state_dict(self.state_.averaged, strict=False)
+        self.linear_start_: FactorAnalysis | None = None
+        if len(self.model_.latent_shape) == 1:
+            some = self.state_.latents.values[:MOST_CHAINS_REGRESSED]
+            self.linear_start_ = regress(self.model_, some, self.precision_["precision"])
+
+    # ---- inference ----
+
+    def transform(self, X: Any) -> Any:
+        """Posterior mode of the latent factors, (n, *latent_shape); NaN in X = missing.
+
+        Deterministic; a row's factors do not depend on the other rows.
+        """
+        check_is_fitted(self)
+        y, observation, convert = self._validate(X, None)
+        return convert(self._explain(y, observation))
+
+    def inverse_transform(self, Z: Any) -> Any:
+        """Signals f(Z), (n, *shape)."""
+        check_is_fitted(self)
+        z = _to_tensor(Z)
+        if z.shape[1:] != self.model_.latent_shape:
+            raise ValueError(f"Z must be (n, *{self.model_.latent_shape}), got {tuple(z.shape)}")
+        return _converter(Z)(self._decode(z))
+
+    def reconstruct(self, X: Any) -> Any:
+        """`inverse_transform(transform(X))`."""
+        return self.inverse_transform(self.transform(X))
+
+    def recover(self, Y: Any, observation: Any) -> Any:
+        """Signals (n, *shape) that explain the measurements Y of them; NaN in Y = missing."""
+        check_is_fitted(self)
+        y, observation, convert = self._validate(Y, observation)
+        return convert(self._decode(self._explain(y, observation)))
+
+    def impute(self, X: Any, n_imputations: int | None = None, random_state: Any = 0, start: Any = None) -> Any:
+        """Fill in what is missing.
+
+        Args:
+            X: (n, *shape), NaN = missing; what is not missing is returned as it came.
+            n_imputations: None = fill in the posterior mean; else draw that many times from the posterior of the
+                missing entries, noise included, as multiple imputation wants.
+            random_state: Seed of the draws.
+            start: (n, *latent_shape) where the chains start, such as `latents_` for the training examples; the
+                posterior mode by default.
+
+        Returns:
+            (n, *shape), or (n_imputations, n, *shape).
+        """
+        check_is_fitted(self)
+        if n_imputations is not None and n_imputations < 1:
+            raise ValueError(f"n_imputations must be at least 1, got {n_imputations}")
+        y, observation, convert = self._validate(X, None)
+        z = self._explain(y, observation) if start is None else _to_tensor(start)
+        generator = torch.Generator(self._device()).manual_seed(_seed(random_state))
+        chains = posterior_draws(self.model_, y, observation, z, generator, self.precision_["precision"])
+        signals = (self._decode(factors) for factors in chains)
+        if n_imputations is None:
+            total = torch.zeros_like(y)
+            for signal in islice(signals, POSTERIOR_DRAWS):
+                total += signal
+            return convert(_fill(y, observation, total / POSTERIOR_DRAWS))
+        noise = torch.Generator().manual_seed(_seed(random_state))
+        noisy = (self.model_.emission.sample(signal, noise) for signal in islice(signals, n_imputations))
+        return convert(torch.stack([_fill(y, observation, signal) for signal in noisy]))
+
+    def sample(self, n: int = 1, *, latent_shape: Sequence[int] | None = None, random_state: Any = None) -> np.ndarray:
+        """New signals f(z), z drawn from the prior, (n, *shape).
+
+        Args:
+            n: How many.
+            latent_shape: Height and width (or length) of another map of factors, for networks that take a map.
+            random_state: Seed; the estimator's by default.
+        """
+        check_is_fitted(self)
+        generator = torch.Generator().manual_seed(_seed(self.random_state if random_state is None else random_state))
+        shape = self.model_.latent_shape
+        if latent_shape is not None:
+            if len(latent_shape) != len(shape) - 1:
+                raise ValueError(
+                    f"latent_shape={tuple(latent_shape)}: expected {len(shape) - 1} sizes for factors {shape}"
+                )
+            shape = (shape[0], *latent_shape)
+        return self._decode(self.model_.prior.sample((n, *shape), generator)).numpy()
+
+    def _explain(self, y: Tensor, observation: Observation) -> Tensor:
+        start = linear_start(self.linear_start_, y, observation, self.model_.latent_shape)
+        return explain(self.model_, y, observation, start, self.precision_["precision"])
+
+    def _decode(self, z: Tensor) -> Tensor:
+        return decode(self.model_, z, self.precision_["precision"])
+
+    # ---- files ----
+
+    def save(self, folder: str | Path) -> None:
+        """Write weights (safetensors) and settings (JSON) into a folder, complete or not at all; no pickle.
+
+        Args:
+            folder: Created, or replaced if it is there.
+        """
+        check_is_fitted(self)
+        saving.save(self, Path(folder))
+
+    @classmethod
+    def load(cls, folder: str | Path, network: nn.Module | None = None) -> Self:
+        """Read what `save` wrote.
+
+        Args:
+            folder: The folder.
+            network: A module of the caller's own, if the estimator was fitted with one; its weights are replaced.
+
+        Raises:
+            ValueError: If the folder is absent, damaged or of another version, or needs a network.
+        """
+        return saving.load(cls, Path(folder), network)
+
+    # ---- checks ----
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.input_tags.three_d_array = True
+        tags.transformer_tags.preserves_dtype = ["float32"]
+        return tags
+
+    def _check_settings(self) -> Recipe:
+        if self.precision not in ("auto", *PRECISIONS):
+            raise ValueError(f"precision must be auto, {' or '.join(PRECISIONS)}; got {self.precision!r}")
+        if self.max_iter < 1:
+            raise ValueError(f"max_iter must be at least 1, got {self.max_iter!r}")
+        if isinstance(self.recipe, Recipe):
+            return self.recipe
+        if self.recipe not in RECIPES:
+            raise ValueError(f"recipe must be {', '.join(RECIPES)} or an abpnet.Recipe; got {self.recipe!r}")
+        return RECIPES[self.recipe]
+
+    def _device(self) -> torch.device:
+        automatic = "cuda" if torch.cuda.is_available() else "cpu"
+        return torch.device(automatic if self.device == "auto" else self.device)
+
+    def _build_model(self, shape: Sequence[int], generator: torch.Generator) -> GeneratorModel:
+        latent_shape = (self.latent_dim,) if isinstance(self.latent_dim, int) else tuple(self.latent_dim)
+        if isinstance(self.network, nn.Module):
+            network = copy.deepcopy(self.network)
+            if any(parameter.is_meta for parameter in network.parameters()):
+                network = initialise(network, generator)
+        elif self.network == "auto":
+            network = initialise(auto_network(latent_shape, shape), generator)
+        else:
+            raise ValueError(f"network must be 'auto' or a torch.nn.Module, got {self.network!r}")
+        return GeneratorModel(network, latent_shape, emission=Gaussian(self.noise_std)).to(generator.device)
+
+    def _choose_precision(self, y: Tensor, observation: Observation, recipe: Recipe) -> dict[str, Any]:
+        """The precision asked for, or the outcome of a trial on the first batch."""
+        if self.precision != "auto":
+            return {"precision": self.precision}
+        device = self.state_.generator.device
+        some = torch.arange(min(len(y), recipe.batch_size))
+        z, seen = self.state_.latents.read(some, device), observation.select(some).to(device)
+        trial_noise = torch.Generator(device).manual_seed(0)  # the trial leaves no trace in what is learned
+        trial = try_precisions(self.model_, z, y[some].to(device), seen, recipe.step_size, trial_noise)
+        return asdict(trial)
+
+    def _validate(
+        self, X: Any, observation: Any, reset: bool = False
+    ) -> tuple[Tensor, Observation, Callable[[Tensor], Any]]:
+        """Finite observations, how they came about, and how to give back results in the kind X came in."""
+        convert = _converter(X)
+        X = X.detach().cpu().numpy() if isinstance(X, Tensor) else X
+        indirect = observation is not None and not isinstance(observation, (Complete, Mask))
+        X = (
+            validate_data(
+                self,
+                X,
+                reset=reset,
+                skip_check_array=False,
+                dtype=np.float32,
+                ensure_all_finite="allow-nan",
+                allow_nd=True,
+            )
+            if not indirect
+            else check_array(X, dtype=np.float32, ensure_all_finite="allow-nan", allow_nd=True)
+        )
+        if X.ndim > 2 and not indirect:
+            _check_range(X)
+        y, seen = hide_missing(torch.from_numpy(X), as_observation(observation))
+        return y, seen, convert
+
+
+def _check_range(X: np.ndarray) -> None:
+    low, high = np.nanmin(X, initial=0.0), np.nanmax(X, initial=0.0)
+    if low < -1 or high > 1:
+        raise ValueError(
+            f"X must lie in [-1, 1], found {low:.4g} to {high:.4g}; for whole numbers 0..255 pass X / 127.5 - 1"
+        )
+
+
+def _signal_shape(y: Tensor, observation: Observation, network: Any) -> tuple[int, ...]:
+    """Shape of the signals behind measurements."""
+    measured = observation.of if isinstance(observation, Mask) else observation
+    if isinstance(measured, Complete):
+        return tuple(y.shape[1:])
+    if isinstance(measured, Projection):
+        return measured.shape
+    if isinstance(network, nn.Module):
+        return tuple(getattr(network, "shape", ()))
+    raise ValueError("the shape of the signals cannot be told from their measurements; pass network=...")
+
+
+def _to_tensor(values: Any) -> Tensor:
+    return torch.as_tensor(np.asarray(values), dtype=torch.float32)
+
+
+def _converter(like: Any) -> Callable[[Tensor], Any]:
+    """How to give back results: tensors for tensors, arrays for everything else."""
+    return (lambda result: result) if isinstance(like, Tensor) else (lambda result: result.numpy())
+
+
+def _seed(random_state: Any) -> int:
+    if isinstance(random_state, (int, np.integer)):
+        return int(random_state)
+    return int(check_random_state(random_state).randint(2**31 - 1))
+
+
+def _fill(y: Tensor, observation: Observation, estimate: Tensor) -> Tensor:
+    """What was observed, and the estimate elsewhere."""
+    return y if observation.observed is None else torch.where(observation.observed, y, estimate)

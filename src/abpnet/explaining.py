@@ -1,0 +1,193 @@
+"""Explaining observations away with fixed weights: posterior modes and draws for any number of examples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from abpnet import factor_analysis
+from abpnet.emissions import Gaussian
+from abpnet.factor_analysis import FactorAnalysis
+from abpnet.inference import find_mode, langevin, precondition
+from abpnet.model import GeneratorModel, frozen_decoder
+from abpnet.observations import Complete, Mask, Observation, as_observation, hide_missing
+
+__all__ = ["decode", "explain", "infer", "linear_start", "posterior_draws", "regress"]
+
+# Rows are explained in batches of exactly this many (the last one padded): arithmetic libraries round differently for
+# different sizes, and no row may depend on how many others came along.
+BATCH = 64
+MODE_STEPS = 300
+DRAW_STEP_SIZE, STEPS_BEFORE_FIRST_DRAW, STEPS_BETWEEN_DRAWS = 0.7, 40, 4
+
+
+def _batches(n: int) -> Iterator[tuple[Tensor, slice]]:
+    """Indices of each batch, padded by repeating its first row, and where the result goes."""
+    for first in range(0, n, BATCH):
+        rows = torch.arange(first, first + BATCH)
+        yield torch.where(rows < n, rows, first), slice(first, min(first + BATCH, n))
+
+
+@torch.no_grad()
+def decode(
+    model: GeneratorModel, z: Float[Tensor, "n *latent"], precision: str = "float32"
+) -> Float[Tensor, "n *shape"]:
+    """Signals f(z) on the CPU."""
+    decoder, device = frozen_decoder(model.network, precision), _device(model)
+    signals = [decoder(z[index].to(device)).cpu()[: rows.stop - rows.start] for index, rows in _batches(len(z))]
+    return torch.cat(signals)
+
+
+def _device(model: nn.Module) -> torch.device:
+    return next(model.parameters()).device
+
+
+def explain(
+    model: GeneratorModel,
+    y: Float[Tensor, "n *measured"],
+    observation: Observation,
+    start: Float[Tensor, "n *latent"],
+    precision: str = "float32",
+    n_steps: int = MODE_STEPS,
+) -> Float[Tensor, "n *latent"]:
+    """Posterior mode of each example's latent factors; no row depends on another.
+
+    Args:
+        model: Its weights stay as they are, to the bit.
+        y: Observations, finite everywhere (see `hide_missing`).
+        observation: How they came about.
+        start: Where the search starts.
+        precision: Arithmetic inside the network.
+        n_steps: Steps of the search.
+    """
+    decoder, device = frozen_decoder(model.network, precision), _device(model)
+    modes = torch.empty_like(start)
+    for index, rows in _batches(len(y)):
+        batch, seen = y[index].to(device), observation.select(index).to(device)
+        z, _ = find_mode(
+            partial(model.energy, y=batch, observation=seen, decoder=decoder), start[index].to(device), n_steps=n_steps
+        )
+        modes[rows] = z[: rows.stop - rows.start].cpu()
+    return modes
+
+
+def posterior_draws(
+    model: GeneratorModel,
+    y: Float[Tensor, "n *measured"],
+    observation: Observation,
+    start: Float[Tensor, "n *latent"],
+    generator: torch.Generator,
+    precision: str = "float32",
+) -> Iterator[Float[Tensor, "n *latent"]]:
+    """Latent factors drawn from their posterior by preconditioned Langevin dynamics, without end.
+
+    Args:
+        model: Its weights stay as they are, to the bit.
+        y: Observations, finite everywhere.
+        observation: How they came about.
+        start: Where the chains start, best near the posterior mode.
+        generator: Source of chance, on the model's device.
+        precision: Arithmetic inside the network.
+    """
+    decoder, device = frozen_decoder(model.network, precision), _device(model)
+    z, n_steps = start.clone(), STEPS_BEFORE_FIRST_DRAW
+    while True:
+        for index in torch.arange(len(y)).split(BATCH):
+            batch, seen = y[index].to(device), observation.select(index).to(device)
+            factors = z[index].to(device)
+            metric = precondition(model.latent_precision(factors, generator, seen, decoder))
+            factors = langevin(
+                partial(model.energy, y=batch, observation=seen, decoder=decoder),
+                factors,
+                step_size=DRAW_STEP_SIZE,
+                n_steps=n_steps,
+                generator=generator,
+                preconditioner=metric,
+            )
+            z[index] = factors.cpu()
+        n_steps = STEPS_BETWEEN_DRAWS
+        yield z.clone()
+
+
+def regress(model: GeneratorModel, z: Float[Tensor, "n d"], precision: str = "float32") -> FactorAnalysis:
+    """The linear model closest to the network around its chains: least squares of f(z) on z.
+
+    What the line leaves unexplained counts as noise, on top of the emission's.
+
+    Args:
+        model: With factors that are a vector.
+        z: Chains.
+        precision: Arithmetic inside the network.
+    """
+    signals = decode(model, z, precision).flatten(1)
+    factors = torch.cat([z, z.new_ones(len(z), 1)], 1)
+    ridge = 1e-3 * len(z) * torch.eye(factors.shape[1])
+    coefficients = torch.linalg.solve(factors.T @ factors + ridge, factors.T @ signals)
+    unexplained = (signals - factors @ coefficients).square().mean()
+    noise = model.emission.noise_std**2 if isinstance(model.emission, Gaussian) else 0.0
+    variance = (unexplained + noise).clamp(min=1e-6).expand(signals.shape[1]).clone()
+    return FactorAnalysis(coefficients[:-1].T.contiguous(), coefficients[-1].contiguous(), variance)
+
+
+def linear_start(
+    linear: FactorAnalysis | None, y: Tensor, observation: Observation, latent_shape: Sequence[int]
+) -> Float[Tensor, "n *latent"]:
+    """Where the search for each example's factors starts: its posterior mean under a linear model of the signals.
+
+    Zero, the prior's mean, where there is no linear model or something else than the signals was measured.
+
+    Args:
+        linear: From `regress`.
+        y: Observations, finite everywhere.
+        observation: How they came about.
+        latent_shape: Shape of one example's factors.
+    """
+    start = torch.zeros(len(y), *latent_shape)
+    measured_otherwise = observation.of if isinstance(observation, Mask) else observation
+    if linear is None or not isinstance(measured_otherwise, Complete):
+        return start
+    for index, rows in _batches(len(y)):
+        observed = observation.select(index).observed
+        observed = None if observed is None else observed.expand_as(y[index]).flatten(1)
+        belief = factor_analysis.posterior(linear, y[index].flatten(1), observed)
+        start[rows] = belief.mean[: rows.stop - rows.start]
+    return start
+
+
+def infer(
+    model: GeneratorModel | nn.Module,
+    y: Float[Tensor, "n *measured"],
+    *,
+    latent_shape: Sequence[int] | None = None,
+    observation: Any = None,
+    noise_std: float = 0.3,
+    start: Float[Tensor, "n *latent"] | None = None,
+    n_steps: int = MODE_STEPS,
+) -> Float[Tensor, "n *latent"]:
+    """Explain observations away by any differentiable decoder: the posterior mode of its latent factors.
+
+    Args:
+        model: A `GeneratorModel`, or any module that maps (n, *latent_shape) to (n, *shape), such as the decoder of a
+            VAE or the generator of a GAN, under the prior N(0, I) and white noise.
+        y: Observations, NaN = missing.
+        latent_shape: Shape of one example's latent factors; needed for a plain module.
+        observation: How y came about; see `as_observation`.
+        noise_std: Standard deviation of the noise, for a plain module.
+        start: Where the search starts; zero by default.
+        n_steps: Steps of the search.
+
+    Raises:
+        ValueError: If the latent shape of a plain module is missing.
+    """
+    if not isinstance(model, GeneratorModel):
+        if latent_shape is None:
+            raise ValueError("latent_shape is needed for a plain decoder, for example latent_shape=(100,)")
+        model = GeneratorModel(model, latent_shape, emission=Gaussian(noise_std))
+    values, seen = hide_missing(y, as_observation(observation))
+    start = torch.zeros(len(y), *model.latent_shape) if start is None else start
+    return explain(model, values, seen, start, n_steps=n_steps)

@@ -1,0 +1,96 @@
+"""Pictures for reports: grids of images and curves of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from abpnet.data.images import to_uint8
+
+__all__ = ["HIDDEN_COLOUR", "grid", "rows_of_images", "save_curves", "save_picture"]
+
+# Missing pixels are shown in a colour that no grey image has.
+HIDDEN_COLOUR = (214, 72, 128)
+GAP = 2
+
+
+def _colour(image: np.ndarray) -> np.ndarray:
+    """One (channels, height, width) image in [-1, 1], NaN = missing, as uint8 (height, width, 3)."""
+    missing = np.isnan(image).any(0)
+    whole = np.broadcast_to(to_uint8(np.nan_to_num(image)), (3, *image.shape[1:])).transpose(1, 2, 0).copy()
+    whole[missing] = HIDDEN_COLOUR
+    return whole
+
+
+def grid(images: np.ndarray, n_columns: int, scale: int = 1) -> np.ndarray:
+    """Images side by side on white.
+
+    Args:
+        images: (n, 1 or 3, height, width) in [-1, 1]; NaN = missing, shown in `HIDDEN_COLOUR`.
+        n_columns: Images in a row.
+        scale: Every pixel becomes a square of this side.
+
+    Returns:
+        uint8 (height, width, 3).
+    """
+    tiles = [_colour(image).repeat(scale, 0).repeat(scale, 1) for image in images]
+    height, width = tiles[0].shape[:2]
+    n_rows = -(-len(tiles) // n_columns)
+    canvas = np.full((n_rows * (height + GAP) + GAP, n_columns * (width + GAP) + GAP, 3), 255, np.uint8)
+    for index, tile in enumerate(tiles):
+        top = GAP + index // n_columns * (height + GAP)
+        left = GAP + index % n_columns * (width + GAP)
+        canvas[top : top + height, left : left + width] = tile
+    return canvas
+
+
+def rows_of_images(rows: Mapping[str, np.ndarray], scale: int = 1) -> np.ndarray:
+    """One labelled row of images for each entry, all rows of equal length; see `grid`."""
+    from PIL import ImageDraw, ImageFont
+
+    font = ImageFont.load_default(size=14)
+    margin = 10 + max(int(font.getlength(label)) for label in rows)
+    strips = []
+    for label, images in rows.items():
+        strip = grid(images, len(images), scale)
+        canvas = Image.new("RGB", (margin + strip.shape[1], strip.shape[0]), "white")
+        canvas.paste(Image.fromarray(strip), (margin, 0))
+        ImageDraw.Draw(canvas).text((4, strip.shape[0] / 2), label, fill="black", font=font, anchor="lm")
+        strips.append(np.asarray(canvas))
+    return np.concatenate(strips)
+
+
+def save_picture(path: Path, pixels: np.ndarray) -> None:
+    """Write uint8 (height, width, 3) as PNG."""
+    Image.fromarray(pixels).save(path)
+
+
+def save_curves(path: Path, history: Sequence[Mapping[str, Any]]) -> None:
+    """Draw error and state of the chains against iterations.
+
+    Args:
+        path: PNG file to write.
+        history: Rows of metrics.jsonl.
+    """
+    from matplotlib.figure import Figure
+
+    iterations = [row["iteration"] for row in history]
+    panels = {
+        "error on observed entries": ("error",),
+        "chains: standard deviation (prior: 1)": ("latent_std",),
+        "chains: divergence from the prior, nats": ("latent_divergence",),
+    }
+    figure = Figure(figsize=(12, 3), layout="constrained")
+    for axes, (title, names) in zip(figure.subplots(1, len(panels)), panels.items(), strict=True):
+        for name in names:
+            axes.plot(iterations, [row[name] for row in history], color="#3465a4")
+        axes.set_title(title, fontsize=10)
+        axes.set_xlabel("iteration", fontsize=9)
+        axes.tick_params(labelsize=8)
+        axes.grid(alpha=0.3)
+        axes.set_ylim(bottom=0)
+    figure.savefig(path, dpi=110)

@@ -1,0 +1,304 @@
+"""Learning back-propagation: alternate between explaining the examples away and updating the weights.
+
+    for iteration in alternate(model, y, observation):
+        print(iteration.error)
+
+The state of learning is one object that can be written down and restored to the bit.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Generator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from abpnet import factor_analysis, inference
+from abpnet.emissions import Gaussian
+from abpnet.errors import InputError
+from abpnet.latents import Latents
+from abpnet.metrics import DYNAMIC_RANGE, latent_moments
+from abpnet.model import GeneratorModel, autocast, frozen_decoder
+from abpnet.observations import Observation, as_observation, hide_missing
+from abpnet.recipes import Recipe
+
+__all__ = ["Iteration", "LearningState", "alternate", "begin"]
+
+# Running means: the latent factors' posterior precision over batches, the noise variance over weight updates.
+PRECISION_DECAY, NOISE_DECAY = 0.95, 0.98
+SMALLEST_NOISE_STD = 0.01
+# A linear start needs no more than this to be good enough.
+MOST_EXAMPLES_LINEAR, LINEAR_ITERATIONS = 2000, 20
+
+
+@dataclass(frozen=True)
+class Iteration:
+    """What one pass over all training examples did.
+
+    Attributes:
+        iteration: Passes so far, this one included.
+        seconds: Spent so far, in all sessions of the run.
+        energy: Mean `-log p(y, z)` per example, in nats.
+        error: Mean absolute difference of f(z) from the observed entries, as a fraction of the dynamic range.
+        latent_mean: Mean of all chains' factors.
+        latent_std: Their standard deviation; the prior's is 1.
+        latent_divergence: Distance of the chains from the prior, see `metrics.latent_moments`.
+    """
+
+    iteration: int
+    seconds: float
+    energy: float
+    error: float
+    latent_mean: float
+    latent_std: float
+    latent_divergence: float
+
+    def row(self) -> dict[str, float]:
+        """The same as a dictionary."""
+        return asdict(self)
+
+
+@dataclass
+class LearningState:
+    """All that changes while learning.
+
+    Attributes:
+        model: Whose weights are learned.
+        latents: Chains of the training examples.
+        optimizer: Of the weights.
+        generator: Source of all chance.
+        averaged: Running mean of the weights, by name; what is kept in the end.
+        latent_precision: Running mean of the latent factors' posterior precision, (d, d).
+        updates: Weight updates so far.
+        iteration: Passes so far.
+        seconds: Spent so far.
+    """
+
+    model: GeneratorModel
+    latents: Latents
+    optimizer: torch.optim.Optimizer
+    generator: torch.Generator
+    averaged: dict[str, Tensor]
+    latent_precision: Tensor
+    updates: int = 0
+    iteration: int = 0
+    seconds: float = 0.0
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Every tensor of the state, by name."""
+        tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
+        tensors |= {f"averaged.{name}": tensor for name, tensor in self.averaged.items()}
+        for index, memory in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{index}.{name}": value for name, value in memory.items() if value is not None}
+        return tensors | {
+            "latents": self.latents.values,
+            "latent_precision": self.latent_precision,
+            "generator": self.generator.get_state(),
+        }
+
+    def facts(self) -> dict[str, Any]:
+        """Everything else of the state."""
+        noise_std = self.model.emission.noise_std if isinstance(self.model.emission, Gaussian) else None
+        return {
+            "iteration": self.iteration,
+            "updates": self.updates,
+            "seconds": self.seconds,
+            "noise_std": noise_std,
+        }
+
+    def learn_noise(self, mean_square: float) -> None:
+        """Move the noise variance towards the mean square residual of the last batch.
+
+        At factors drawn from their posterior that is the EM update of sigma^2 (Rubin and Thayer 1982).
+        """
+        if isinstance(self.model.emission, Gaussian):
+            variance = NOISE_DECAY * self.model.emission.noise_std**2 + (1 - NOISE_DECAY) * mean_square
+            self.model.emission = Gaussian(max(math.sqrt(variance), SMALLEST_NOISE_STD))
+
+    def restore(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+        """Go back to what `tensors` and `facts` of an equally built state said.
+
+        Raises:
+            InputError: If they belong to another model or other data.
+        """
+        parts: dict[str, dict[str, Tensor]] = {"model": {}, "averaged": {}, "optimizer": {}}
+        for name, tensor in tensors.items():
+            part, _, rest = name.partition(".")
+            parts.setdefault(part, {})[rest] = tensor
+        try:
+            self.model.load_state_dict(parts["model"])
+            for name, tensor in self.averaged.items():
+                tensor.copy_(parts["averaged"][name])
+            self.latents.values.copy_(tensors["latents"])
+            self.latent_precision.copy_(tensors["latent_precision"])
+            self.generator.set_state(tensors["generator"])
+            self.iteration, self.updates, self.seconds = facts["iteration"], facts["updates"], facts["seconds"]
+            if facts["noise_std"] is not None:
+                self.model.emission = Gaussian(facts["noise_std"])
+        except (KeyError, RuntimeError) as error:
+            raise InputError(f"the checkpoint does not fit this model and these data: {error}") from None
+        memories: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in parts["optimizer"].items():
+            index, _, entry = name.partition(".")
+            memories.setdefault(int(index), {})[entry] = tensor
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": memories, "param_groups": groups})
+
+
+def _start_of_chains(
+    model: GeneratorModel, y: Tensor, observation: Observation, recipe: Recipe, generator: torch.Generator
+) -> Latents:
+    if recipe.start == "prior" or len(model.latent_shape) > 1:
+        return Latents(model.prior.sample((len(y), *model.latent_shape), generator).cpu())
+    flat = y.flatten(1)
+    observed = observation.observed
+    observed = None if observed is None else observed.expand_as(y).flatten(1)
+    some = torch.randperm(len(y), generator=generator, device=generator.device)[:MOST_EXAMPLES_LINEAR].to(y.device)
+    linear = factor_analysis.fit(
+        flat[some], model.latent_shape[0], None if observed is None else observed[some], max_iter=LINEAR_ITERATIONS
+    )
+    return Latents(factor_analysis.posterior(linear, flat, observed).mean.cpu())
+
+
+def begin(
+    model: GeneratorModel,
+    y: Tensor,
+    observation: Observation | None = None,
+    *,
+    recipe: Recipe,
+    generator: torch.Generator,
+) -> LearningState:
+    """The state before the first iteration.
+
+    Args:
+        model: Whose weights are to be learned; changed in place later on.
+        y: (n, *measured) observations, NaN = missing.
+        observation: How y came about; complete by default.
+        recipe: How to learn.
+        generator: Source of all chance, on the device of the model.
+    """
+    y, observation = hide_missing(y, as_observation(observation))
+    weights = dict(model.network.named_parameters())
+    if recipe.optimizer == "adam":
+        optimizer: torch.optim.Optimizer = torch.optim.AdamW(
+            weights.values(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
+        )
+    else:
+        optimizer = torch.optim.SGD(
+            weights.values(), lr=recipe.learning_rate, momentum=recipe.momentum, weight_decay=recipe.weight_decay
+        )
+    return LearningState(
+        model=model,
+        latents=_start_of_chains(model, y, observation, recipe, generator),
+        optimizer=optimizer,
+        generator=generator,
+        averaged={name: weight.detach().clone() for name, weight in weights.items()},
+        latent_precision=torch.zeros(model.latent_shape[0], model.latent_shape[0], device=generator.device),
+    )
+
+
+def _explain_away(
+    state: LearningState, z: Tensor, y: Tensor, observation: Observation, recipe: Recipe, precision: str
+) -> Tensor:
+    """Inferential back-propagation for one batch."""
+    model = state.model
+    decoder = frozen_decoder(model.network, precision)
+    preconditioner = None
+    if recipe.preconditioned:
+        decay = min(PRECISION_DECAY, state.updates / (state.updates + 1))
+        state.latent_precision.lerp_(model.latent_precision(z, state.generator, observation, decoder), 1 - decay)
+        preconditioner = inference.precondition(state.latent_precision)
+    return inference.langevin(
+        lambda factors: model.energy(factors, y, observation, decoder),
+        z,
+        step_size=recipe.step_size,
+        n_steps=recipe.n_steps,
+        generator=state.generator,
+        temperature=recipe.temperature,
+        preconditioner=preconditioner,
+    )
+
+
+def _update_weights(
+    state: LearningState, z: Tensor, y: Tensor, observation: Observation, recipe: Recipe, precision: str
+) -> tuple[Tensor, Tensor]:
+    """Learning back-propagation for one batch: energies, and absolute residuals where observed (0 elsewhere)."""
+    model = state.model
+    model.network.train()
+    with autocast(z.device, precision):
+        signal = model.network(z).float()
+    energies = model.energy(z, y, observation, lambda _: signal)
+    state.optimizer.zero_grad(set_to_none=True)
+    energies.mean().backward()
+    state.optimizer.step()
+    with torch.no_grad():
+        decay = min(recipe.average_decay, state.updates / (state.updates + 10))
+        for name, weight in model.network.named_parameters():
+            state.averaged[name].lerp_(weight, 1 - decay)
+        residual = y - observation(signal)
+        residual = residual if observation.observed is None else torch.where(observation.observed, residual, 0.0)
+    state.updates += 1
+    return energies.detach(), residual.detach()
+
+
+def alternate(
+    model: GeneratorModel,
+    y: Tensor,
+    observation: Observation | None = None,
+    *,
+    recipe: Recipe,
+    state: LearningState | None = None,
+    generator: torch.Generator | None = None,
+    precision: str = "float32",
+) -> Generator[Iteration]:
+    """Alternating back-propagation (Han et al. 2017, algorithm 1), without end: the caller stops.
+
+    In every iteration each example, in shuffled mini-batches, is explained away by its own warm-started chain, and
+    after each mini-batch the weights take one gradient step on the complete-data log-likelihood.
+
+    Args:
+        model: Learned in place.
+        y: (n, *measured) observations, NaN = missing.
+        observation: How y came about; complete by default.
+        recipe: How to learn.
+        state: Where to go on from; a new start by default.
+        generator: Source of all chance of a new start; seeded with 0 by default.
+        precision: "float32" (exact) or "bfloat16", for the arithmetic inside the network.
+
+    Yields:
+        A summary after each pass over the examples.
+    """
+    device = next(model.parameters()).device
+    y, observation = hide_missing(y, as_observation(observation))
+    observation = observation.to(device)
+    if state is None:
+        generator = generator or torch.Generator(device).manual_seed(0)
+        state = begin(model, y, observation, recipe=recipe, generator=generator)
+    start = time.monotonic() - state.seconds
+    while True:
+        energy, residual, n_observed = torch.zeros(3, device=device).unbind()
+        order = torch.randperm(len(y), generator=state.generator, device=state.generator.device).cpu()
+        for index in order.split(recipe.batch_size):
+            batch, seen = y[index].to(device), observation.select(index)
+            z = _explain_away(state, state.latents.read(index, device), batch, seen, recipe, precision)
+            state.latents.write(index, z)
+            energies, residuals = _update_weights(state, z, batch, seen, recipe, precision)
+            n_entries = batch.numel() if seen.observed is None else seen.observed.expand_as(batch).sum()
+            if recipe.learn_noise:
+                state.learn_noise(float(residuals.square().sum() / n_entries))
+            energy += energies.sum()
+            residual += residuals.abs().sum()
+            n_observed += n_entries
+        state.iteration += 1
+        state.seconds = time.monotonic() - start
+        yield Iteration(
+            iteration=state.iteration,
+            seconds=state.seconds,
+            energy=float(energy) / len(y),
+            error=float(residual / n_observed) / DYNAMIC_RANGE,
+            **latent_moments(state.latents.values),
+        )

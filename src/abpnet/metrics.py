@@ -1,0 +1,64 @@
+"""Metrics of signals in [-1, 1], and of the chains against the prior."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+__all__ = ["DYNAMIC_RANGE", "error", "latent_moments", "psnr"]
+
+DYNAMIC_RANGE = 2.0
+
+
+def _difference(estimate: np.ndarray, truth: np.ndarray, where: np.ndarray | None) -> np.ndarray:
+    difference = np.asarray(estimate, np.float64) - np.asarray(truth, np.float64)
+    chosen = difference.ravel() if where is None else difference[np.broadcast_to(where, difference.shape)]
+    if chosen.size == 0:
+        raise ValueError("no entry to compare: `where` selects nothing")
+    return chosen
+
+
+def error(estimate: np.ndarray, truth: np.ndarray, where: np.ndarray | None = None) -> float:
+    """Mean absolute difference per entry as a fraction of the dynamic range (2 for signals in [-1, 1]).
+
+    Args:
+        estimate: Recovered signals.
+        truth: True signals of the same shape.
+        where: True where to compare, broadcastable to the signals; everywhere by default.
+    """
+    return float(np.abs(_difference(estimate, truth, where)).mean() / DYNAMIC_RANGE)
+
+
+def psnr(estimate: np.ndarray, truth: np.ndarray, where: np.ndarray | None = None) -> float:
+    """Peak signal-to-noise ratio in dB: `10 log10(range^2 / mean squared difference)`.
+
+    Args:
+        estimate: Recovered signals.
+        truth: True signals of the same shape.
+        where: True where to compare, broadcastable to the signals; everywhere by default.
+    """
+    mean_square = np.square(_difference(estimate, truth, where)).mean()
+    return float(10 * np.log10(DYNAMIC_RANGE**2 / mean_square)) if mean_square > 0 else float("inf")
+
+
+def latent_moments(z: Float[Tensor, "n d *map"]) -> dict[str, float]:
+    """How far the chains of all examples, taken together, stand from the prior N(0, I).
+
+    Args:
+        z: Latent factors; positions of a map count as examples.
+
+    Returns:
+        `latent_mean` and `latent_std` over all factors, and `latent_divergence`: the Kullback-Leibler divergence of
+        the normal distribution with each factor's mean and variance from N(0, 1), averaged over factors, in nats;
+        `(v + m^2 - 1 - log v) / 2`.
+    """
+    factors = z.transpose(0, 1).flatten(1)
+    mean, variance = factors.mean(1), factors.var(1, correction=0).clamp(min=torch.finfo(z.dtype).tiny)
+    divergence = 0.5 * (variance + mean.square() - 1 - variance.log())
+    return {
+        "latent_mean": float(z.mean()),
+        "latent_std": float(z.std(correction=0)),
+        "latent_divergence": float(divergence.mean()),
+    }

@@ -1,0 +1,177 @@
+"""The generator model: network + prior + emission, `y = A(f(z)) + e`, `z ~ p(z)`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from abpnet.emissions import Emission, Gaussian
+from abpnet.observations import Complete, Observation
+from abpnet.priors import Prior, StandardNormal
+
+__all__ = ["Decoder", "GeneratorModel", "autocast", "frozen_decoder"]
+
+Decoder = Callable[[Tensor], Tensor]
+
+
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """The precision in which the network is evaluated: "float32" (exact) or "bfloat16"."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16")
+
+
+@contextmanager
+def evaluation_mode(network: nn.Module) -> Iterator[None]:
+    """Every layer in evaluation mode within the block, each back in its own mode afterwards."""
+    modes = [(module, module.training) for module in network.modules()]
+    network.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def frozen_decoder(network: nn.Module, precision: str = "float32") -> Decoder:
+    """The network as a pure function of z, for inference.
+
+    Weights are detached (gradients are computed for z alone), cast once and kept channels-last; buffers are copies
+    and layers are in evaluation mode, so that inference can neither change the network nor couple its examples.
+
+    Args:
+        network: Maps (n, *latent) to (n, *shape).
+        precision: "float32", or "bfloat16" for the arithmetic inside the network; the result is always float32.
+    """
+    matrix_dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
+
+    def prepare(tensor: Tensor) -> Tensor:
+        tensor = tensor.detach()
+        if tensor.dim() < 2 or not tensor.is_floating_point():
+            return tensor.clone()
+        return tensor.to(
+            matrix_dtype, memory_format=torch.channels_last if tensor.dim() == 4 else torch.preserve_format
+        )
+
+    tensors = {name: prepare(parameter) for name, parameter in network.named_parameters()}
+    tensors |= {name: buffer.detach().clone() for name, buffer in network.named_buffers()}
+
+    def decode(z: Tensor) -> Tensor:
+        with evaluation_mode(network), autocast(z.device, precision):
+            return torch.func.functional_call(network, tensors, (z,)).float()
+
+    return decode
+
+
+class GeneratorModel(nn.Module):
+    """Non-linear factor analysis: `y = A(f(z; W)) + e` (Han et al. 2017, equation 2).
+
+    Args:
+        network: f, mapping (n, *latent_shape) to (n, *shape).
+        latent_shape: Shape of one example's latent factors: (d,), or (channels, height, width) for a map.
+        prior: p(z).
+        emission: p(y | x).
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        latent_shape: Sequence[int],
+        prior: Prior | None = None,
+        emission: Emission | None = None,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.latent_shape = tuple(latent_shape)
+        self.prior: Prior = prior or StandardNormal()
+        self.emission: Emission = emission or Gaussian()
+
+    def forward(self, z: Float[Tensor, "n *latent"]) -> Float[Tensor, "n *shape"]:
+        """The noise-free signal f(z)."""
+        return self.network(z)
+
+    def log_likelihood(
+        self,
+        z: Float[Tensor, "n *latent"],
+        y: Float[Tensor, "n *measured"],
+        observation: Observation | None = None,
+        decoder: Decoder | None = None,
+    ) -> Float[Tensor, "n"]:
+        """`log p(y | z)` of each example, over observed entries only.
+
+        Args:
+            z: Latent factors.
+            y: Observations, finite everywhere (see `hide_missing`).
+            observation: How y came about; complete by default.
+            decoder: What computes f(z); the network itself by default.
+        """
+        observation = observation or Complete()
+        signal = (decoder or self.network)(z)
+        log_prob = self.emission.log_prob(y, observation(signal).float())
+        if observation.observed is not None:
+            log_prob = torch.where(observation.observed, log_prob, 0.0)
+        return log_prob.flatten(1).sum(1)
+
+    def energy(
+        self,
+        z: Float[Tensor, "n *latent"],
+        y: Float[Tensor, "n *measured"],
+        observation: Observation | None = None,
+        decoder: Decoder | None = None,
+    ) -> Float[Tensor, "n"]:
+        """Negative complete-data log-likelihood `-log p(y, z)` of each example; arguments as `log_likelihood`."""
+        return -self.log_likelihood(z, y, observation, decoder) - self.prior.log_prob(z)
+
+    def scores(
+        self,
+        z: Float[Tensor, "n *latent"],
+        generator: torch.Generator,
+        observation: Observation | None = None,
+        decoder: Decoder | None = None,
+    ) -> Float[Tensor, "n *latent"]:
+        """Gradients of `log p(y | z)` in z at observations y drawn from the model itself.
+
+        Their covariance is the Fisher information of the latent factors, `J^T J / sigma^2` under white noise.
+        """
+        observation = observation or Complete()
+        decoder = decoder or self.network
+        with torch.enable_grad():
+            z = z.detach().requires_grad_()
+            signal = decoder(z)
+            simulated = self.emission.sample(observation(signal.detach()), generator)
+            log_likelihood = self.log_likelihood(z, simulated, observation, lambda _: signal)
+            return torch.autograd.grad(log_likelihood.sum(), z)[0]
+
+    def latent_precision(
+        self,
+        z: Float[Tensor, "n *latent"],
+        generator: torch.Generator,
+        observation: Observation | None = None,
+        decoder: Decoder | None = None,
+    ) -> Float[Tensor, "d d"]:
+        """Posterior precision of the latent factors, averaged over the batch and the positions of a map.
+
+        `I + E[s s^T]` with the scores s of `scores`: the prior's precision plus the Fisher information.
+        """
+        rows = self.scores(z, generator, observation, decoder).transpose(0, 1).flatten(1)
+        return torch.eye(len(rows), device=rows.device) + rows @ rows.T / rows.shape[1]
+
+    @torch.no_grad()
+    def sample(
+        self,
+        n: int,
+        generator: torch.Generator,
+        latent_shape: Sequence[int] | None = None,
+    ) -> Float[Tensor, "n *shape"]:
+        """Signals f(z) of n latent factors drawn from the prior.
+
+        Args:
+            n: How many.
+            generator: Source of chance.
+            latent_shape: Another latent shape than that learned with, for networks of a map of factors; the signal
+                grows with it.
+        """
+        shape = self.latent_shape if latent_shape is None else tuple(latent_shape)
+        return frozen_decoder(self.network)(self.prior.sample((n, *shape), generator))

@@ -1,0 +1,217 @@
+"""Observations: which measurement `A` of a signal x was observed.
+
+The model explains `y` by `A(f(z))`. An observation is callable (x -> A x), tells which entries of y were observed
+and can be narrowed to a few examples, because every example may have been observed in its own way.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+__all__ = ["Complete", "Mask", "Observation", "Operator", "Projection", "as_observation", "hide_missing"]
+
+
+class Observation(Protocol):
+    """What the model asks of an observation."""
+
+    @property
+    def observed(self) -> Tensor | None:
+        """True where an entry of y was observed, broadcastable to y; None if all of it was."""
+        ...
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """The noise-free measurement A x."""
+        ...
+
+    def select(self, index: Tensor) -> Observation:
+        """The observation of the examples in `index`."""
+        ...
+
+    def to(self, device: torch.device) -> Observation:
+        """The same observation on another device."""
+        ...
+
+
+@dataclass(frozen=True)
+class Complete:
+    """Everything was observed: `A x = x`."""
+
+    @property
+    def observed(self) -> None:
+        """Nothing is hidden."""
+        return None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Return x itself."""
+        return x
+
+    def select(self, index: Int[Tensor, "m"]) -> Complete:
+        """Every example is observed alike."""
+        return self
+
+    def to(self, device: torch.device) -> Complete:
+        """Nothing to move."""
+        return self
+
+
+@dataclass(frozen=True, eq=False)
+class Projection:
+    """Linear measurements `A x = matrix @ x` of the flattened signal.
+
+    Args:
+        matrix: One row per measurement, one column per entry of the signal.
+        shape: Shape of one signal; flat by default.
+
+    Raises:
+        ValueError: If the shape does not fit the matrix.
+    """
+
+    matrix: Float[Tensor, "k d"]
+    shape: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        shape = tuple(self.shape) or (self.matrix.shape[1],)
+        if math.prod(shape) != self.matrix.shape[1]:
+            raise ValueError(f"a signal of shape {shape} does not fit a matrix of {self.matrix.shape[1]} columns")
+        object.__setattr__(self, "shape", shape)
+
+    @classmethod
+    def random(cls, shape: Sequence[int], n_measurements: int, random_state: int = 0) -> Projection:
+        """White-noise projections: independent entries N(0, 1 / n_measurements).
+
+        At that scale A preserves lengths on average (`E |A x|^2 = |x|^2`), so that step sizes which suit complete
+        data suit the projections as well.
+
+        Args:
+            shape: Shape of one signal.
+            n_measurements: Number of rows.
+            random_state: Seed of the rows.
+        """
+        generator = torch.Generator().manual_seed(random_state)
+        matrix = torch.randn(n_measurements, math.prod(shape), generator=generator)
+        return cls(matrix / math.sqrt(n_measurements), tuple(shape))
+
+    @property
+    def observed(self) -> None:
+        """All measurements were observed."""
+        return None
+
+    def __call__(self, x: Float[Tensor, "n *shape"]) -> Float[Tensor, "n k"]:
+        """The measurements of each example."""
+        return x.flatten(1) @ self.matrix.T
+
+    def select(self, index: Int[Tensor, "m"]) -> Projection:
+        """Every example is measured alike."""
+        return self
+
+    def to(self, device: torch.device) -> Projection:
+        """The same projection with its matrix on another device."""
+        return Projection(self.matrix.to(device), self.shape)
+
+
+@dataclass(frozen=True, eq=False)
+class Operator:
+    """Any differentiable measurement, such as a physics operator of deepinv or a `torch.nn.Module`.
+
+    Args:
+        measure: Function of a batch of signals that returns a batch of noise-free measurements.
+    """
+
+    measure: Callable[[Tensor], Tensor]
+
+    @property
+    def observed(self) -> None:
+        """All measurements were observed."""
+        return None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """The measurements of each example."""
+        return self.measure(x)
+
+    def select(self, index: Int[Tensor, "m"]) -> Operator:
+        """Every example is measured alike."""
+        return self
+
+    def to(self, device: torch.device) -> Operator:
+        """The operator itself: what it holds is its owner's to move."""
+        return self
+
+
+@dataclass(frozen=True, eq=False)
+class Mask:
+    """Some entries were not observed; whatever stands there never influences anything.
+
+    Args:
+        observed: 1 or True = observed, one example per row; a single row holds for all examples.
+        of: What was measured before entries were lost.
+    """
+
+    observed: Bool[Tensor, "n *shape"]
+    of: Observation = field(default_factory=Complete)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "observed", torch.as_tensor(self.observed).bool())
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """The measurement before entries were lost."""
+        return self.of(x)
+
+    def select(self, index: Int[Tensor, "m"]) -> Mask:
+        """The masks of the examples in `index`."""
+        rows = self.observed if self.observed.shape[0] == 1 else self.observed[index.to(self.observed.device)]
+        return Mask(rows, self.of.select(index))
+
+    def to(self, device: torch.device) -> Mask:
+        """The same mask on another device."""
+        return Mask(self.observed.to(device), self.of.to(device))
+
+
+def as_observation(candidate: Any) -> Observation:
+    """Turn what users hand over into an observation.
+
+    Args:
+        candidate: None (complete data), an observation, or any object with `A(x)` (noise-free measurement; deepinv's
+            habit), else with `forward(x)`, else callable.
+
+    Raises:
+        TypeError: If it is none of these.
+    """
+    if candidate is None:
+        return Complete()
+    if hasattr(candidate, "select") and hasattr(candidate, "observed"):
+        return candidate
+    for method in ("A", "forward", "__call__"):
+        if callable(getattr(candidate, method, None)):
+            return Operator(getattr(candidate, method))
+    raise TypeError(
+        "observation must be abpnet.Complete, Mask or Projection, or any object with A(x) or forward(x); "
+        f"got {type(candidate).__name__}"
+    )
+
+
+def hide_missing(y: Float[Tensor, "n *shape"], observation: Observation) -> tuple[Tensor, Observation]:
+    """Move missing entries from the values into the observation.
+
+    Unobserved entries of y are overwritten with 0, so that nothing later can depend on what stood there.
+
+    Args:
+        y: Observations; NaN = missing.
+        observation: How they came about.
+
+    Returns:
+        The finite y, and the observation with the missing entries masked.
+    """
+    missing = y.isnan()
+    if observation.observed is not None:
+        missing = missing | ~observation.observed
+    if not missing.any():
+        return y, observation
+    base = replace(observation, observed=~missing) if isinstance(observation, Mask) else Mask(~missing, observation)
+    return y.masked_fill(missing, 0.0), base

@@ -1,0 +1,51 @@
+"""Progress of long work: a live line on a terminal, plain lines now and then when piped."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from abpnet.learning import Iteration
+
+__all__ = ["show_progress"]
+
+SECONDS_BETWEEN_LINES = 10.0
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(max(round(seconds), 0), 60)
+    return f"{minutes}:{seconds:02d}"
+
+
+def show_progress(
+    iterations: Iterable[Iteration], *, title: str, max_iter: int, max_seconds: float | None, first: int = 0
+) -> Iterator[Iteration]:
+    """Pass iterations through, telling the user where learning stands.
+
+    Args:
+        iterations: What learning yields.
+        title: What is being learned.
+        max_iter: Where it stops at the latest.
+        max_seconds: Where it stops as well, counted by `Iteration.seconds`.
+        first: Iterations done in an earlier session.
+    """
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[state]}"))
+    start, last_line = time.monotonic(), 0.0
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task(title, total=max_iter, completed=first, state="")
+        for iteration in iterations:
+            elapsed = time.monotonic() - start
+            speed = (iteration.iteration - first) / max(elapsed, 1e-9)
+            left = (max_iter - iteration.iteration) / max(speed, 1e-9)
+            if max_seconds is not None:
+                left = min(left, max_seconds - iteration.seconds)
+            state = f"error {iteration.error:.4f}, {speed:.2f} iterations/s, {_clock(left)} left"
+            progress.update(task, completed=iteration.iteration, state=state)
+            if not console.is_terminal and (elapsed - last_line > SECONDS_BETWEEN_LINES or last_line == 0.0):
+                last_line = elapsed
+                console.print(f"{title}: iteration {iteration.iteration}/{max_iter}, {state}", soft_wrap=True)
+            yield iteration

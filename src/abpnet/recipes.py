@@ -1,0 +1,74 @@
+"""Recipes: how inference and learning are run, apart from the model itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = ["RECIPES", "Recipe"]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Settings of alternating back-propagation.
+
+    Attributes:
+        step_size: Langevin step s; in units of the posterior's standard deviation if preconditioned.
+        n_steps: Langevin steps for every example in each iteration.
+        preconditioned: Whether steps follow the metric of the Fisher information of the latent factors.
+        temperature: 1 = Langevin dynamics, 0 = alternating gradient descent.
+        start: Where the chains start: draws from the prior, or the posterior means of linear factor analysis.
+        optimizer: Of the weights.
+        learning_rate: Of the weights.
+        momentum: Of the weights, for "sgd".
+        weight_decay: Of the weights; decoupled from the gradient for "adam".
+        batch_size: Examples in each weight update.
+        average_decay: The weights kept in the end are a running mean with this decay per update; 0 = the last ones.
+        learn_noise: Whether the emission's noise is re-estimated from the residuals.
+    """
+
+    step_size: float
+    n_steps: int
+    preconditioned: bool
+    temperature: float
+    start: Literal["prior", "linear"]
+    optimizer: Literal["adam", "sgd"]
+    learning_rate: float
+    momentum: float
+    weight_decay: float
+    batch_size: int
+    average_decay: float
+    learn_noise: bool
+
+
+RECIPES = {
+    # Han et al. (2017), section 5: step sizes and momentum as there.
+    "paper": Recipe(
+        step_size=0.1,
+        n_steps=10,
+        preconditioned=False,
+        temperature=1.0,
+        start="prior",
+        optimizer="sgd",
+        learning_rate=1e-4,
+        momentum=0.5,
+        weight_decay=0.0,
+        batch_size=100,
+        average_decay=0.0,
+        learn_noise=False,
+    ),
+    "default": Recipe(
+        step_size=0.7,
+        n_steps=5,
+        preconditioned=True,
+        temperature=1.0,
+        start="linear",
+        optimizer="adam",
+        learning_rate=2e-3,
+        momentum=0.9,
+        weight_decay=0.3,
+        batch_size=100,
+        average_decay=0.99,
+        learn_noise=False,
+    ),
+}

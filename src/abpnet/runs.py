@@ -1,0 +1,239 @@
+"""Run folders: settings, metrics, checkpoints and results of one command, so that nothing is ever lost.
+
+DIR/config.json            command and settings, versions, precision
+DIR/metrics.jsonl          one row per iteration
+DIR/checkpoint-NNNNNNNN/   state.safetensors + state.json, complete or absent
+DIR/result.json            final figures; its presence says that the run is finished
+DIR/model/ report.html *.png ...
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import signal
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from abpnet.errors import InputError
+
+__all__ = ["Interruption", "RunFolder", "delay_interruption", "read_folder", "write_folder"]
+
+CONFIG, METRICS, RESULT = "config.json", "metrics.jsonl", "result.json"
+CHECKPOINT, PARTIAL = "checkpoint-", ".partial-"
+TENSORS, FACTS = "state.safetensors", "state.json"
+
+
+def _write_durably(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON so that the file is the old one or the new one, never a part."""
+    partial = path.with_name(PARTIAL + path.name)
+    _write_durably(partial, (json.dumps(content, indent=2) + "\n").encode())
+    partial.replace(path)
+    _sync_folder(path.parent)
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        InputError: If it is absent or damaged.
+    """
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; expected a folder that abpnet wrote") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: damaged or unreadable ({error})") from None
+
+
+def write_folder(folder: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+    """Write tensors (safetensors) and facts (JSON) into a folder that appears complete or not at all.
+
+    Everything is written aside, flushed to disk and renamed; an existing folder of that name is replaced.
+    """
+    partial = folder.with_name(PARTIAL + folder.name)
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    _write_durably(partial / TENSORS, safetensors.torch.save(plain))
+    _write_durably(partial / FACTS, (json.dumps(facts, indent=2) + "\n").encode())
+    _sync_folder(partial)
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.rename(folder)
+    _sync_folder(folder.parent)
+
+
+def read_folder(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read what `write_folder` wrote.
+
+    Raises:
+        InputError: If a file is absent or damaged.
+    """
+    facts = read_json(folder / FACTS)
+    try:
+        return safetensors.torch.load((folder / TENSORS).read_bytes()), facts
+    except (OSError, safetensors.SafetensorError) as error:
+        raise InputError(f"{folder / TENSORS}: absent or damaged ({error})") from None
+
+
+class Interruption:
+    """Whether the user (SIGINT) or the system (SIGTERM) asked to stop; a second request stops at once."""
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+
+    def request(self, number: int, frame: FrameType | None) -> None:
+        """Note the request, or give up waiting if it is the second one."""
+        if self.signal is not None:
+            raise KeyboardInterrupt
+        self.signal = number
+
+    @property
+    def requested(self) -> bool:
+        """True once a signal came."""
+        return self.signal is not None
+
+
+@contextmanager
+def delay_interruption() -> Iterator[Interruption]:
+    """Within the block, SIGINT and SIGTERM are noted instead of raised, so that an iteration is always finished."""
+    interruption = Interruption()
+    if threading.current_thread() is not threading.main_thread():  # signals are the main thread's
+        yield interruption
+        return
+    previous = {number: signal.signal(number, interruption.request) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield interruption
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+class RunFolder:
+    """The folder of one run.
+
+    Args:
+        path: An existing run folder; see `create`.
+
+    Raises:
+        InputError: If it is no run folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config: dict[str, Any] = read_json(path / CONFIG)
+        if not isinstance(self.config, dict) or "command" not in self.config or "settings" not in self.config:
+            raise InputError(f"{path / CONFIG}: not the config.json of an abpnet run")
+
+    @classmethod
+    def create(cls, path: Path, command: str, settings: Mapping[str, Any], overwrite: bool = False) -> RunFolder:
+        """Start a new run.
+
+        Args:
+            path: Its folder; created if absent, otherwise it must be empty.
+            command: Name of the command.
+            settings: All its settings, enough to start it again.
+            overwrite: Delete an earlier run that stands in the folder.
+
+        Raises:
+            InputError: If the folder holds something and may not or must not be overwritten.
+        """
+        from abpnet import __version__
+
+        if path.exists() and not path.is_dir():
+            raise InputError(f"{path}: is a file; --out expects a folder")
+        if path.is_dir() and any(path.iterdir()):
+            if not overwrite:
+                raise InputError(f"{path}: not empty; choose another --out, or pass --overwrite to replace that run")
+            cls(path)  # only what abpnet wrote is ever deleted
+            shutil.rmtree(path)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            versions = {"abpnet": __version__, "torch": torch.__version__, "python": platform.python_version()}
+            write_json(path / CONFIG, {"command": command, "settings": dict(settings), "versions": versions})
+        except OSError as error:
+            raise InputError(f"{path}: cannot be written ({error.strerror}); choose another --out") from None
+        return cls(path)
+
+    def record(self, **facts: Any) -> None:
+        """Add facts, such as the precision chosen, to config.json."""
+        self.config = self.config | facts
+        write_json(self.path / CONFIG, self.config)
+
+    def log(self, row: Mapping[str, Any]) -> None:
+        """Append one row to metrics.jsonl."""
+        with (self.path / METRICS).open("a") as file:
+            file.write(json.dumps(row) + "\n")
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """All complete rows of metrics.jsonl; a last line cut off by a crash is left out."""
+        path = self.path / METRICS
+        lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+        return [json.loads(line) for line in lines if line.endswith("\n")]
+
+    def checkpoints(self) -> list[Path]:
+        """Complete checkpoints, oldest first."""
+        return sorted(self.path.glob(CHECKPOINT + "*"))
+
+    def save_checkpoint(self, iteration: int, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+        """Write the state after `iteration` iterations, then delete older ones."""
+        name = f"{CHECKPOINT}{iteration:08d}"
+        write_folder(self.path / name, tensors, facts)
+        for older in self.checkpoints():
+            if older.name < name:
+                shutil.rmtree(older)
+
+    def load_checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        """The newest checkpoint, None if there is none yet; metrics of iterations after it are dropped."""
+        checkpoints = self.checkpoints()
+        state = read_folder(checkpoints[-1]) if checkpoints else None
+        done = state[1]["iteration"] if state else 0
+        rows = [row for row in self.metrics() if row["iteration"] <= done]
+        _write_durably(self.path / METRICS, "".join(json.dumps(row) + "\n" for row in rows).encode())
+        return state
+
+    def finish(self, result: Mapping[str, Any]) -> None:
+        """Write result.json, which says that the run is finished, and delete the checkpoints."""
+        write_json(self.path / RESULT, dict(result))
+        for checkpoint in self.checkpoints():
+            shutil.rmtree(checkpoint)
+
+    @property
+    def started(self) -> bool:
+        """Whether there is more in the folder than the settings."""
+        return any(path.name != CONFIG for path in self.path.iterdir())
+
+    def discard(self) -> None:
+        """Delete the settings, and the folder with them."""
+        (self.path / CONFIG).unlink()
+        self.path.rmdir()
+
+    @property
+    def result(self) -> dict[str, Any] | None:
+        """The final figures; None while the run is not finished."""
+        return read_json(self.path / RESULT) if (self.path / RESULT).exists() else None
