@@ -230,7 +230,6 @@ def test_anything_else_is_refused_by_the_name_of_its_type(candidate, name):
         as_observation(candidate)
 
 
-@pytest.mark.xfail(strict=True, reason="hide_missing reads the outer mask only: entries the inner one hides come back")
 def test_mask_of_a_mask_hides_what_either_hides():
     nested = Mask(torch.tensor([[True, True, False]]), Mask(torch.tensor([[False, True, True]])))
     y, observation = hide_missing(torch.tensor([[5.0, 6.0, 7.0]]), nested)
@@ -238,9 +237,6 @@ def test_mask_of_a_mask_hides_what_either_hides():
     assert observation.observed.tolist() == [[False, True, False]]
 
 
-@pytest.mark.xfail(
-    strict=True, reason="as_observation wraps observations of the user's own, so that `observed` is lost"
-)
 def test_own_class_that_follows_the_protocol_stays_itself():
     class Own:
         observed = torch.tensor([[True, False]])

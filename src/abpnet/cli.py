@@ -81,9 +81,11 @@ def main(arguments: list[str] | None = None) -> None:
     Args:
         arguments: Those of the command line by default.
     """
-    kinds = {name: kind for name, (kind, _) in COMMANDS.items()} | {"resume": ResumeSettings}
+    kinds: dict[str, Any] = {name: kind for name, (kind, _) in COMMANDS.items()} | {"resume": ResumeSettings}
     try:
-        settings = tyro.extras.subcommand_cli_from_dict(kinds, prog="abpnet", description=DESCRIPTION, args=arguments)
+        settings: Any = tyro.extras.subcommand_cli_from_dict(
+            kinds, prog="abpnet", description=DESCRIPTION, args=arguments
+        )
         if isinstance(settings, ResumeSettings):
             _resume(settings.run)
         else:

@@ -9,7 +9,7 @@ from contextlib import closing
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -93,7 +93,7 @@ class GeneratorNetwork(TransformerMixin, BaseEstimator):
 
     # ---- learning ----
 
-    def fit(self, X: Any, y: None = None, *, observation: Any = None) -> Self:
+    def fit(self, X: Any, y: Any = None, *, observation: Any = None) -> GeneratorNetwork:
         """Learn from (n, *shape) signals in [-1, 1], NaN = missing; or from measurements of them.
 
         Ctrl-C ends learning after the current iteration and keeps what was learned.
@@ -139,7 +139,7 @@ class GeneratorNetwork(TransformerMixin, BaseEstimator):
         self.precision_ = self._choose_precision(y, seen, recipe)
         if checkpoint is not None:
             self.state_.restore(*checkpoint)
-        self.history_: list[dict[str, float]] = []
+        self.history_: list[dict[str, int | float]] = []
         learning = alternate(
             self.model_, y, seen, recipe=recipe, state=self.state_, precision=self.precision_["precision"]
         )
@@ -262,7 +262,7 @@ class GeneratorNetwork(TransformerMixin, BaseEstimator):
         saving.save(self, Path(folder))
 
     @classmethod
-    def load(cls, folder: str | Path, network: nn.Module | None = None) -> Self:
+    def load(cls, folder: str | Path, network: nn.Module | None = None) -> GeneratorNetwork:
         """Read what `save` wrote.
 
         Args:
@@ -288,6 +288,9 @@ class GeneratorNetwork(TransformerMixin, BaseEstimator):
             raise ValueError(f"precision must be auto, {' or '.join(PRECISIONS)}; got {self.precision!r}")
         if self.max_iter < 1:
             raise ValueError(f"max_iter must be at least 1, got {self.max_iter!r}")
+        sizes = (self.latent_dim,) if isinstance(self.latent_dim, int) else tuple(self.latent_dim)
+        if not sizes or min(sizes) < 1:
+            raise ValueError(f"latent_dim must be at least 1, or a shape such as (8, 7, 7); got {self.latent_dim!r}")
         if isinstance(self.recipe, Recipe):
             return self.recipe
         if self.recipe not in RECIPES:
@@ -341,6 +344,8 @@ class GeneratorNetwork(TransformerMixin, BaseEstimator):
             if not indirect
             else check_array(X, dtype=np.float32, ensure_all_finite="allow-nan", allow_nd=True)
         )
+        if reset:
+            self.n_features_in_ = X.shape[1]
         if X.ndim > 2 and not indirect:
             _check_range(X)
         y, seen = hide_missing(torch.from_numpy(X), as_observation(observation))

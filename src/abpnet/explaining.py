@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -23,7 +24,10 @@ __all__ = ["decode", "explain", "infer", "linear_start", "posterior_draws", "reg
 # different sizes, and no row may depend on how many others came along.
 BATCH = 64
 MODE_STEPS = 300
-DRAW_STEP_SIZE, STEPS_BEFORE_FIRST_DRAW, STEPS_BETWEEN_DRAWS = 0.7, 40, 4
+START_GRID = 2.0**12
+DRAW_STEP_SIZE, STEPS_BEFORE_FIRST_DRAW, STEPS_BETWEEN_DRAWS = 0.5, 40, 4
+# A covariance of d factors is estimated from this many times d scores.
+SCORES_PER_FACTOR = 20
 
 
 def _batches(n: int) -> Iterator[tuple[Tensor, slice]]:
@@ -95,23 +99,19 @@ def posterior_draws(
         precision: Arithmetic inside the network.
     """
     decoder, device = frozen_decoder(model.network, precision), _device(model)
-    z, n_steps = start.clone(), STEPS_BEFORE_FIRST_DRAW
+    n_rounds = math.ceil(SCORES_PER_FACTOR * start.shape[1] / min(BATCH, len(y)))
+    batches = []
+    for index in torch.arange(len(y)).split(BATCH):
+        seen, z = observation.select(index).to(device), start[index].to(device)
+        root = precondition(model.latent_precision(z, generator, seen, decoder, n_rounds))
+        batches.append((partial(model.energy, y=y[index].to(device), observation=seen, decoder=decoder), root, z))
+    n_steps = STEPS_BEFORE_FIRST_DRAW
     while True:
-        for index in torch.arange(len(y)).split(BATCH):
-            batch, seen = y[index].to(device), observation.select(index).to(device)
-            factors = z[index].to(device)
-            metric = precondition(model.latent_precision(factors, generator, seen, decoder))
-            factors = langevin(
-                partial(model.energy, y=batch, observation=seen, decoder=decoder),
-                factors,
-                step_size=DRAW_STEP_SIZE,
-                n_steps=n_steps,
-                generator=generator,
-                preconditioner=metric,
-            )
-            z[index] = factors.cpu()
+        for position, (energy, root, z) in enumerate(batches):
+            moved = langevin(energy, z, step_size=DRAW_STEP_SIZE, n_steps=n_steps, generator=generator, root=root)
+            batches[position] = (energy, root, moved)
         n_steps = STEPS_BETWEEN_DRAWS
-        yield z.clone()
+        yield torch.cat([z.cpu() for _, _, z in batches])
 
 
 def regress(model: GeneratorModel, z: Float[Tensor, "n d"], precision: str = "float32") -> FactorAnalysis:
@@ -151,11 +151,13 @@ def linear_start(
     measured_otherwise = observation.of if isinstance(observation, Mask) else observation
     if linear is None or not isinstance(measured_otherwise, Complete):
         return start
+    exact = FactorAnalysis(*(parameter.double() for parameter in linear))
     for index, rows in _batches(len(y)):
         observed = observation.select(index).observed
         observed = None if observed is None else observed.expand_as(y[index]).flatten(1)
-        belief = factor_analysis.posterior(linear, y[index].flatten(1), observed)
-        start[rows] = belief.mean[: rows.stop - rows.start]
+        mean = factor_analysis.posterior(exact, y[index].flatten(1).double(), observed).mean
+        # The last bits of a matrix product depend on a row's place in the batch; a start needs no last bits.
+        start[rows] = (mean * START_GRID).round()[: rows.stop - rows.start].float() / START_GRID
     return start
 
 

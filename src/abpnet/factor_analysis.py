@@ -20,6 +20,8 @@ __all__ = ["FactorAnalysis", "Posterior", "expectation_maximisation", "fit", "lo
 # Outer products of loadings are formed for this many numbers at a time, which bounds memory at about 0.5 GB.
 CHUNK = 2**26
 SMALLEST_VARIANCE = 1e-6
+# Keeps regressions on fewer examples than factors solvable.
+JITTER = 1e-10
 
 
 class FactorAnalysis(NamedTuple):
@@ -98,7 +100,7 @@ def _log_likelihood(model: FactorAnalysis, y: Tensor, weights: Tensor | None, be
     residual = y - model.mean
     log_variance = model.noise_variance.log()
     if weights is None:
-        entries, log_variances = torch.tensor(y.shape[1]), log_variance.sum()
+        entries, log_variances = y.new_tensor(y.shape[1]), log_variance.sum()
     else:
         residual = residual * weights
         entries, log_variances = weights.sum(1), weights @ log_variance
@@ -149,16 +151,19 @@ def _maximisation(y: Tensor, weights: Tensor | None, belief: Posterior, isotropi
     products = factors.T @ y  # (d + 1, D): y is 0 where it was not observed
     if weights is None:
         moments = factors.T @ factors + covariance.sum(0) * (n / covariance.shape[0])
+        moments += JITTER * n * torch.eye(len(moments)).to(y)
         coefficients = torch.linalg.solve(moments, products).T
         counts = y.new_full((size,), n)
     else:
         coefficients = y.new_empty(size, factors.shape[1])
         second_moments = (factors.unsqueeze(2) * factors.unsqueeze(1) + covariance).flatten(1)
-        ridge = SMALLEST_VARIANCE * torch.eye(factors.shape[1]).to(y)  # entries that were never observed
-        for columns in torch.arange(size).split(max(1, CHUNK // factors.shape[1] ** 2)):
-            moments = (weights[:, columns].T @ second_moments).unflatten(1, ridge.shape) + ridge
-            coefficients[columns] = torch.linalg.solve(moments, products[:, columns].T)
+        identity = torch.eye(factors.shape[1]).to(y)
         counts = weights.sum(0)
+        for columns in torch.arange(size).split(max(1, CHUNK // factors.shape[1] ** 2)):
+            moments = (weights[:, columns].T @ second_moments).unflatten(1, identity.shape)
+            moments += JITTER * n * identity
+            moments = torch.where(counts[columns, None, None] > 0, moments, identity)  # never observed: no loadings
+            coefficients[columns] = torch.linalg.solve(moments, products[:, columns].T)
     # E sum_i m_ij (y_ij - w_j^T z_i)^2 = sum_i m_ij y_ij^2 - w_j^T sum_i m_ij y_ij E z_i, at the regression's solution.
     squares = y.square().sum(0) - (coefficients * products.T).sum(1)
     variance = squares.sum() / counts.sum() if isotropic else squares / counts.clamp(min=1)
@@ -181,13 +186,15 @@ def expectation_maximisation(
         isotropic: One noise variance for all entries (probabilistic PCA) or one for each (factor analysis).
 
     Yields:
-        The parameters and the mean log-likelihood per example that they reach; it never falls.
+        The parameters, in the type of y, and the mean log-likelihood per example that they reach; it never falls.
     """
-    values, weights = _observed(y, observed)
+    # Residual variances are differences of large sums: in float32 they cancel and the likelihood falls by tens of nats.
+    values, weights = _observed(y.double(), observed)
     model = _principal_components(values, weights, latent_dim)
     while True:
         belief = _posterior(model, values, weights)
-        yield model, float(_log_likelihood(model, values, weights, belief).mean())
+        likelihood = float(_log_likelihood(model, values, weights, belief).mean())
+        yield FactorAnalysis(*(parameter.to(y.dtype) for parameter in model)), likelihood
         model = _maximisation(values, weights, belief, isotropic)
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -17,7 +16,6 @@ from torch import Tensor
 
 __all__ = [
     "Energy",
-    "Preconditioner",
     "energy_and_gradient",
     "find_mode",
     "gradient_descent",
@@ -26,6 +24,9 @@ __all__ = [
 ]
 
 Energy = Callable[[Tensor], Tensor]
+SHRINKAGE = 0.05
+# In units of its length in equilibrium, where whitened gradients are standard normal.
+LONGEST_GRADIENT = 10.0
 
 
 def energy_and_gradient(energy: Energy, z: Float[Tensor, "n *latent"]) -> tuple[Tensor, Tensor]:
@@ -37,22 +38,21 @@ def energy_and_gradient(energy: Energy, z: Float[Tensor, "n *latent"]) -> tuple[
     return energies.detach(), gradient
 
 
-class Preconditioner(NamedTuple):
-    """A change of the metric of latent space, the same for all examples and all positions of a map.
+def precondition(precision: Float[Tensor, "d d"]) -> Float[Tensor, "d d"]:
+    """Root R of the metric P = R R^T in which a normal posterior of this precision is round: P is its inverse.
 
-    Attributes:
-        matrix: P.
-        root: R with `R R^T = P`.
+    The precision is shrunk a little towards a multiple of the identity: directions that look flat in an estimate from
+    few examples then get no huge steps.
     """
+    typical = precision.diagonal().mean() * torch.eye(len(precision), device=precision.device)
+    matrix = torch.cholesky_inverse(torch.linalg.cholesky(torch.lerp(precision, typical, SHRINKAGE)))
+    return torch.linalg.cholesky(matrix)
 
-    matrix: Float[Tensor, "d d"]
-    root: Float[Tensor, "d d"]
 
-
-def precondition(precision: Float[Tensor, "d d"]) -> Preconditioner:
-    """The metric in which a normal posterior of this precision is round: P is its inverse."""
-    matrix = torch.cholesky_inverse(torch.linalg.cholesky(precision))
-    return Preconditioner(matrix, torch.linalg.cholesky(matrix))
+def _truncate(whitened: Float[Tensor, "n *latent"]) -> Float[Tensor, "n *latent"]:
+    """Whitened gradients, shortened where they are much longer than any that a chain in equilibrium meets."""
+    length = whitened.flatten(1).norm(dim=1) / math.sqrt(whitened[0].numel())
+    return whitened * (LONGEST_GRADIENT / length).clamp(max=1).view(-1, *[1] * (whitened.dim() - 1))
 
 
 def _apply(matrix: Tensor, z: Tensor) -> Tensor:
@@ -69,12 +69,13 @@ def langevin(
     n_steps: int,
     generator: torch.Generator,
     temperature: float = 1.0,
-    preconditioner: Preconditioner | None = None,
+    root: Float[Tensor, "d d"] | None = None,
 ) -> Float[Tensor, "n *latent"]:
     """Langevin dynamics: `z <- z - (s^2 / 2) P dE/dz + s sqrt(T) R u`, `u ~ N(0, I)`.
 
     Han et al. (2017), equation 8, at T = 1 and P = R = I. Its equilibrium is p(z | y)^(1/T) for every P = R R^T, up to
-    a bias that vanishes with s.
+    a bias that vanishes with s. In the metric of a given R the drift is truncated far from equilibrium (Roberts and
+    Tweedie 1996, section 1.4.1), so that chains which start badly come back instead of blowing up.
 
     Args:
         energy: E(z) of each example.
@@ -83,15 +84,15 @@ def langevin(
         n_steps: Number of steps.
         generator: Source of u, on its own device.
         temperature: T; 0 is gradient descent, exactly.
-        preconditioner: P and R; the identity by default.
+        root: R, the same for all examples and all positions of a map (see `precondition`); the identity by default.
     """
     for _ in range(n_steps):
         _, gradient = energy_and_gradient(energy, z)
-        drift = gradient if preconditioner is None else _apply(preconditioner.matrix, gradient)
+        drift = gradient if root is None else _apply(root, _truncate(_apply(root.T, gradient)))
         z = z - (0.5 * step_size**2) * drift
         if temperature > 0:
             noise = torch.randn(z.shape, generator=generator, device=generator.device).to(z)
-            noise = noise if preconditioner is None else _apply(preconditioner.root, noise)
+            noise = noise if root is None else _apply(root, noise)
             z = z + (step_size * math.sqrt(temperature)) * noise
     return z
 

@@ -30,9 +30,13 @@ __all__ = ["Iteration", "LearningState", "alternate", "begin"]
 
 # Running means: the latent factors' posterior precision over batches, the noise variance over weight updates.
 PRECISION_DECAY, NOISE_DECAY = 0.95, 0.98
+# The first precision is estimated from this many scores per factor, so that the first steps are no wild ones.
+SCORES_PER_FACTOR = 20
 SMALLEST_NOISE_STD = 0.01
+# Few hundred updates must do: the second moments forget faster than usual.
+ADAM_SECOND_DECAY = 0.99
 # A linear start needs no more than this to be good enough.
-MOST_EXAMPLES_LINEAR, LINEAR_ITERATIONS = 2000, 20
+MOST_EXAMPLES_LINEAR, MOST_ENTRIES_LINEAR, LINEAR_ITERATIONS = 2000, 1024, 20
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,7 @@ class Iteration:
     latent_std: float
     latent_divergence: float
 
-    def row(self) -> dict[str, float]:
+    def row(self) -> dict[str, int | float]:
         """The same as a dictionary."""
         return asdict(self)
 
@@ -157,11 +161,24 @@ def _start_of_chains(
     flat = y.flatten(1)
     observed = observation.observed
     observed = None if observed is None else observed.expand_as(y).flatten(1)
-    some = torch.randperm(len(y), generator=generator, device=generator.device)[:MOST_EXAMPLES_LINEAR].to(y.device)
+
+    def some(count: int, most: int) -> Tensor:
+        order = torch.randperm(count, generator=generator, device=generator.device).to(y.device)
+        return order[:most].sort().values
+
+    entries, examples = some(flat.shape[1], MOST_ENTRIES_LINEAR), some(len(y), MOST_EXAMPLES_LINEAR)
+    flat, observed = flat[:, entries], None if observed is None else observed[:, entries]
     linear = factor_analysis.fit(
-        flat[some], model.latent_shape[0], None if observed is None else observed[some], max_iter=LINEAR_ITERATIONS
+        flat[examples],
+        model.latent_shape[0],
+        None if observed is None else observed[examples],
+        max_iter=LINEAR_ITERATIONS,
     )
-    return Latents(factor_analysis.posterior(linear, flat, observed).mean.cpu())
+    means = [
+        factor_analysis.posterior(linear, flat[rows], None if observed is None else observed[rows]).mean
+        for rows in torch.arange(len(y)).split(MOST_EXAMPLES_LINEAR)
+    ]
+    return Latents(torch.cat(means).cpu())
 
 
 def begin(
@@ -185,7 +202,10 @@ def begin(
     weights = dict(model.network.named_parameters())
     if recipe.optimizer == "adam":
         optimizer: torch.optim.Optimizer = torch.optim.AdamW(
-            weights.values(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
+            weights.values(),
+            lr=recipe.learning_rate,
+            betas=(recipe.momentum, ADAM_SECOND_DECAY),
+            weight_decay=recipe.weight_decay,
         )
     else:
         optimizer = torch.optim.SGD(
@@ -207,11 +227,13 @@ def _explain_away(
     """Inferential back-propagation for one batch."""
     model = state.model
     decoder = frozen_decoder(model.network, precision)
-    preconditioner = None
+    root = None
     if recipe.preconditioned:
-        decay = min(PRECISION_DECAY, state.updates / (state.updates + 1))
-        state.latent_precision.lerp_(model.latent_precision(z, state.generator, observation, decoder), 1 - decay)
-        preconditioner = inference.precondition(state.latent_precision)
+        decay = PRECISION_DECAY if state.updates else 0.0
+        n_rounds = math.ceil(SCORES_PER_FACTOR * z.shape[1] / len(z)) if state.updates == 0 else 1
+        latest = model.latent_precision(z, state.generator, observation, decoder, n_rounds)
+        state.latent_precision.lerp_(latest, 1 - decay)
+        root = inference.precondition(state.latent_precision)
     return inference.langevin(
         lambda factors: model.energy(factors, y, observation, decoder),
         z,
@@ -219,7 +241,7 @@ def _explain_away(
         n_steps=recipe.n_steps,
         generator=state.generator,
         temperature=recipe.temperature,
-        preconditioner=preconditioner,
+        root=root,
     )
 
 
@@ -232,6 +254,9 @@ def _update_weights(
     with autocast(z.device, precision):
         signal = model.network(z).float()
     energies = model.energy(z, y, observation, lambda _: signal)
+    if recipe.learning_rate_horizon is not None:
+        for group in state.optimizer.param_groups:
+            group["lr"] = recipe.learning_rate / (1 + state.updates / recipe.learning_rate_horizon)
     state.optimizer.zero_grad(set_to_none=True)
     energies.mean().backward()
     state.optimizer.step()

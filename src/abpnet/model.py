@@ -150,13 +150,18 @@ class GeneratorModel(nn.Module):
         generator: torch.Generator,
         observation: Observation | None = None,
         decoder: Decoder | None = None,
+        n_rounds: int = 1,
     ) -> Float[Tensor, "d d"]:
         """Posterior precision of the latent factors, averaged over the batch and the positions of a map.
 
-        `I + E[s s^T]` with the scores s of `scores`: the prior's precision plus the Fisher information.
+        `I + E[s s^T]` with the scores s of `scores`: the prior's precision plus the Fisher information. The expectation
+        is estimated from `n_rounds` scores of every example.
         """
-        rows = self.scores(z, generator, observation, decoder).transpose(0, 1).flatten(1)
-        return torch.eye(len(rows), device=rows.device) + rows @ rows.T / rows.shape[1]
+        information = torch.zeros(z.shape[1], z.shape[1], device=z.device)
+        for _ in range(n_rounds):
+            rows = self.scores(z, generator, observation, decoder).transpose(0, 1).flatten(1)
+            information += rows @ rows.T / (rows.shape[1] * n_rounds)
+        return information + torch.eye(z.shape[1], device=z.device)
 
     @torch.no_grad()
     def sample(

@@ -13,8 +13,10 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.utils import convert_conv2d_weight_memory_format
 
 __all__ = [
+    "TEXTURE_STRIDE",
     "LinearNetwork",
     "ObjectNetwork",
     "TextureNetwork",
@@ -28,6 +30,11 @@ __all__ = [
 LEAK = 0.2
 # Texture networks: how much larger the maps of fine noise are than the coarse one, and how loud they start.
 FINE_SCALES, NOISE_GAIN = (2, 4, 8), 0.7
+NOISE_CHANNELS = sum(scale**2 for scale in FINE_SCALES)
+# Covariances grow with the square of contrast: from too much of it the first steps would throw the chains far out.
+INITIAL_CONTRAST = 0.02
+# Pixels of the image for each position of the coarse map.
+TEXTURE_STRIDE = 32
 # Where `auto_network` changes from a perceptron to deconvolutions, and how wide these are.
 SMALLEST_DECONVOLVED, AUTO_WIDTH = 16, 128
 
@@ -132,29 +139,31 @@ class ObjectNetwork(nn.Module):
         return image.reshape(z.shape[0], *self.shape)
 
 
-import os
-EVEN = os.environ.get("EVEN", "A")
-
-
 class EvenDeconvolution(nn.ConvTranspose2d):
-    def __init__(self, n_inputs: int, n_outputs: int) -> None:
-        # Inputs come padded by 1, hence the 4 rows and columns that are cut off on each side.
-        super().__init__(n_inputs, n_outputs, 5, stride=2, padding=4, output_padding=1)
+    """Up-sampling by 2 and 5x5 basis functions that answer a constant map with a constant map.
 
-    def forward(self, x):
-        weight = self.weight
-        if EVEN == "A":
-            phases = [[weight[..., i::2, j::2].sum((2, 3), keepdim=True) for j in (0, 1)] for i in (0, 1)]
-            mean = sum(p for row in phases for p in row) / 4
-            n = (3, 2)
-            corr = [torch.cat([(phases[i][j] - mean) / (n[i] * n[j]) for j in (0, 1, 0, 1, 0)], 3) for i in (0, 1)]
-            weight = weight - torch.cat([corr[i] for i in (0, 1, 0, 1, 0)], 2)
-        elif EVEN == "B":
-            k = torch.tensor([1.0, 2.0, 1.0])
-            k = (k[:, None] * k / 4).to(weight)[None, None]
-            w = weight[..., 1:4, 1:4]
-            weight = F.conv2d(w.reshape(-1, 1, 3, 3), k, padding=2).view(*weight.shape)
-        return F.conv_transpose2d(x, weight, self.bias, 2, 4, 1)
+    A pixel of even row or column is reached by 3 taps of a basis function, one of odd by 2. Left to themselves the
+    four kinds of pixels differ in their mean, and five layers build a lattice that filter statistics hardly see. So
+    the sums of the weights that reach each kind are set to their common mean.
+
+    Args:
+        n_inputs: Channels of the input, which comes padded by 1 on each side.
+        n_outputs: Channels of the output.
+        initial_gain: What `initialise` multiplies the usual standard deviation of the weights by.
+    """
+
+    def __init__(self, n_inputs: int, n_outputs: int, initial_gain: float = 1.0) -> None:
+        super().__init__(n_inputs, n_outputs, 5, stride=2, padding=4, output_padding=1)
+        self.initial_gain = initial_gain
+
+    def forward(self, input: Float[Tensor, "n p h w"], output_size: list[int] | None = None) -> Tensor:
+        """Superposition of the balanced basis functions, (n, q, 2 h - 4, 2 w - 4)."""
+        odd = torch.arange(5, device=self.weight.device) % 2
+        kind = (2 * odd[:, None] + odd).flatten()
+        same = (kind[:, None] == kind).to(self.weight)
+        excess = self.weight.flatten(2) @ ((same - 0.25) / same.sum(0))
+        weight = self.weight - excess.view_as(self.weight)
+        return F.conv_transpose2d(input, weight, self.bias, stride=2, padding=4, output_padding=1)
 
 
 class TextureNetwork(nn.Module):
@@ -177,7 +186,7 @@ class TextureNetwork(nn.Module):
     """
 
     def __init__(
-        self, latent_dim: int, n_channels: int = 3, width: int = 256, n_fine: int = 8, periodic: bool = True
+        self, latent_dim: int, n_channels: int = 3, width: int = 128, n_fine: int = 8, periodic: bool = True
     ) -> None:
         super().__init__()
         self.settings = {
@@ -187,7 +196,8 @@ class TextureNetwork(nn.Module):
             "n_fine": n_fine,
             "periodic": periodic,
         }
-        n_coarse = latent_dim - n_fine * sum(scale**2 for scale in FINE_SCALES)
+        self.latent_dim = latent_dim
+        n_coarse = latent_dim - n_fine * NOISE_CHANNELS
         if n_coarse < 1:
             raise ValueError(f"latent_dim must exceed {latent_dim - n_coarse} with n_fine={n_fine}, got {latent_dim}")
         self.parts = [n_coarse, *(n_fine * scale**2 for scale in FINE_SCALES)]
@@ -195,10 +205,17 @@ class TextureNetwork(nn.Module):
         channels = [max(width // 2**layer, 16) for layer in range(4)]
         inputs = [n_coarse, *(count + n_fine for count in channels[:3]), channels[3]]
         self.deconvolutions = nn.ModuleList(
-            EvenDeconvolution(n_inputs, n_outputs)
-            for n_inputs, n_outputs in zip(inputs, [*channels, n_channels], strict=True)
+            EvenDeconvolution(n_inputs, n_outputs, 1.0 if layer < len(channels) else INITIAL_CONTRAST)
+            for layer, (n_inputs, n_outputs) in enumerate(zip(inputs, [*channels, n_channels], strict=True))
         )
         self.normalisations = nn.ModuleList(nn.GroupNorm(count, count) for count in channels)
+
+    @classmethod
+    def with_noise(
+        cls, n_channels: int, width: int = 128, n_coarse: int = 32, n_fine: int = 8, periodic: bool = True
+    ) -> TextureNetwork:
+        """The network with `n_coarse` channels of noise at the coarsest scale and `n_fine` at each of the others."""
+        return cls(n_coarse + NOISE_CHANNELS * n_fine, n_channels, width, n_fine, periodic)
 
     def forward(self, z: Float[Tensor, "n latent_dim h w"]) -> Float[Tensor, "n n_channels 32*h 32*w"]:
         """Images of the factors."""
@@ -215,6 +232,11 @@ class TextureNetwork(nn.Module):
             if layer < len(self.normalisations):
                 hidden = self.normalisations[layer](hidden).relu()
         return hidden.tanh()
+
+
+def channels_last(network: nn.Module) -> nn.Module:
+    """The same network with convolution weights laid out as CPUs and GPUs compute fastest."""
+    return convert_conv2d_weight_memory_format(network, torch.channels_last)
 
 
 def initialise(network: nn.Module, generator: torch.Generator) -> nn.Module:
@@ -242,10 +264,11 @@ def initialise(network: nn.Module, generator: torch.Generator) -> nn.Module:
             continue
         else:
             continue
-        nn.init.normal_(layer.weight, std=math.sqrt(2 / ((1 + LEAK**2) * fan_in)), generator=generator)
+        std = math.sqrt(2 / ((1 + LEAK**2) * fan_in)) * getattr(layer, "initial_gain", 1.0)
+        nn.init.normal_(layer.weight, std=std, generator=generator)
         if layer.bias is not None:
             nn.init.zeros_(layer.bias)
-    return network.to(memory_format=torch.channels_last)
+    return channels_last(network)
 
 
 NETWORKS: dict[str, type[nn.Module]] = {
@@ -286,4 +309,4 @@ def build_network(description: dict[str, Any]) -> nn.Module:
     settings = dict(description)
     with torch.device("meta"):
         network = NETWORKS[settings.pop("kind")](**settings)
-    return network.to_empty(device="cpu").to(memory_format=torch.channels_last)
+    return channels_last(network.to_empty(device="cpu"))

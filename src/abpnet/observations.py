@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -18,6 +18,7 @@ from torch import Tensor
 __all__ = ["Complete", "Mask", "Observation", "Operator", "Projection", "as_observation", "hide_missing"]
 
 
+@runtime_checkable
 class Observation(Protocol):
     """What the model asks of an observation."""
 
@@ -157,7 +158,11 @@ class Mask:
     of: Observation = field(default_factory=Complete)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "observed", torch.as_tensor(self.observed).bool())
+        observed, of = torch.as_tensor(self.observed).bool(), self.of
+        if isinstance(of, Mask):  # a mask of masked entries is one mask
+            observed, of = observed & of.observed, of.of
+        object.__setattr__(self, "observed", observed)
+        object.__setattr__(self, "of", of)
 
     def __call__(self, x: Tensor) -> Tensor:
         """The measurement before entries were lost."""
@@ -185,7 +190,7 @@ def as_observation(candidate: Any) -> Observation:
     """
     if candidate is None:
         return Complete()
-    if hasattr(candidate, "select") and hasattr(candidate, "observed"):
+    if isinstance(candidate, Observation):
         return candidate
     for method in ("A", "forward", "__call__"):
         if callable(getattr(candidate, method, None)):
@@ -213,5 +218,4 @@ def hide_missing(y: Float[Tensor, "n *shape"], observation: Observation) -> tupl
         missing = missing | ~observation.observed
     if not missing.any():
         return y, observation
-    base = replace(observation, observed=~missing) if isinstance(observation, Mask) else Mask(~missing, observation)
-    return y.masked_fill(missing, 0.0), base
+    return y.masked_fill(missing, 0.0), Mask(~missing, observation)

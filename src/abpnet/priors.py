@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -17,6 +17,7 @@ from torch import Tensor
 __all__ = ["Prior", "StandardNormal"]
 
 
+@runtime_checkable
 class Prior(Protocol):
     """What the model asks of a prior."""
 

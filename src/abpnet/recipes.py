@@ -20,7 +20,9 @@ class Recipe:
         start: Where the chains start: draws from the prior, or the posterior means of linear factor analysis.
         optimizer: Of the weights.
         learning_rate: Of the weights.
-        momentum: Of the weights, for "sgd".
+        momentum: Of the weights; for "adam" the decay of its first moment.
+        learning_rate_horizon: After that many updates the learning rate is half of what it was, after twice as many a
+            third; None = it stays.
         weight_decay: Of the weights; decoupled from the gradient for "adam".
         batch_size: Examples in each weight update.
         average_decay: The weights kept in the end are a running mean with this decay per update; 0 = the last ones.
@@ -35,6 +37,7 @@ class Recipe:
     optimizer: Literal["adam", "sgd"]
     learning_rate: float
     momentum: float
+    learning_rate_horizon: int | None
     weight_decay: float
     batch_size: int
     average_decay: float
@@ -52,13 +55,14 @@ RECIPES = {
         optimizer="sgd",
         learning_rate=1e-4,
         momentum=0.5,
+        learning_rate_horizon=None,
         weight_decay=0.0,
         batch_size=100,
         average_decay=0.0,
         learn_noise=False,
     ),
     "default": Recipe(
-        step_size=0.7,
+        step_size=0.5,
         n_steps=5,
         preconditioned=True,
         temperature=1.0,
@@ -66,9 +70,26 @@ RECIPES = {
         optimizer="adam",
         learning_rate=2e-3,
         momentum=0.9,
+        learning_rate_horizon=None,
         weight_decay=0.3,
         batch_size=100,
         average_decay=0.99,
+        learn_noise=False,
+    ),
+    # A weak pull of the statistics and small plain steps leave the chains where the prior is.
+    "texture": Recipe(
+        step_size=0.3,
+        n_steps=1,
+        preconditioned=False,
+        temperature=1.0,
+        start="prior",
+        optimizer="adam",
+        learning_rate=1e-2,
+        momentum=0.8,
+        learning_rate_horizon=500,
+        weight_decay=0.0,
+        batch_size=1,
+        average_decay=0.98,
         learn_noise=False,
     ),
 }

@@ -49,12 +49,17 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def write_json(path: Path, content: Any) -> None:
-    """Write JSON so that the file is the old one or the new one, never a part."""
+def replace_file(path: Path, content: str) -> None:
+    """Write a file so that it is the old one or the new one, never a part."""
     partial = path.with_name(PARTIAL + path.name)
-    _write_durably(partial, (json.dumps(content, indent=2) + "\n").encode())
+    _write_durably(partial, content.encode())
     partial.replace(path)
     _sync_folder(path.parent)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON; see `replace_file`."""
+    replace_file(path, json.dumps(content, indent=2) + "\n")
 
 
 def read_json(path: Path) -> Any:
@@ -79,13 +84,22 @@ def write_folder(folder: Path, tensors: Mapping[str, Tensor], facts: Mapping[str
     partial = folder.with_name(PARTIAL + folder.name)
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     _write_durably(partial / TENSORS, safetensors.torch.save(plain))
     _write_durably(partial / FACTS, (json.dumps(facts, indent=2) + "\n").encode())
     _sync_folder(partial)
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.rename(folder)
+    outdated = folder.with_name(PARTIAL + "outdated-" + folder.name)
+    shutil.rmtree(outdated, ignore_errors=True)
+    if folder.exists():
+        folder.rename(outdated)
+    try:
+        partial.rename(folder)
+    except OSError:
+        if outdated.exists():
+            outdated.rename(folder)
+        raise
     _sync_folder(folder.parent)
+    shutil.rmtree(outdated, ignore_errors=True)
 
 
 def read_folder(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -194,7 +208,10 @@ class RunFolder:
         """All complete rows of metrics.jsonl; a last line cut off by a crash is left out."""
         path = self.path / METRICS
         lines = path.read_text().splitlines(keepends=True) if path.exists() else []
-        return [json.loads(line) for line in lines if line.endswith("\n")]
+        try:
+            return [json.loads(line) for line in lines if line.endswith("\n")]
+        except ValueError as error:
+            raise InputError(f"{path}: damaged ({error})") from None
 
     def checkpoints(self) -> list[Path]:
         """Complete checkpoints, oldest first."""
@@ -214,7 +231,7 @@ class RunFolder:
         state = read_folder(checkpoints[-1]) if checkpoints else None
         done = state[1]["iteration"] if state else 0
         rows = [row for row in self.metrics() if row["iteration"] <= done]
-        _write_durably(self.path / METRICS, "".join(json.dumps(row) + "\n" for row in rows).encode())
+        replace_file(self.path / METRICS, "".join(json.dumps(row) + "\n" for row in rows))
         return state
 
     def finish(self, result: Mapping[str, Any]) -> None:

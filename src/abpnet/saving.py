@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,17 +18,13 @@ from abpnet.networks import build_network, describe_network
 from abpnet.recipes import Recipe
 from abpnet.runs import read_folder, write_folder
 
-if TYPE_CHECKING:
-    from abpnet.estimator import GeneratorNetwork
-
 __all__ = ["load", "save"]
 
 # Version of the files that `save` writes.
 FORMAT = 1
-Estimator = TypeVar("Estimator", bound="GeneratorNetwork")
 
 
-def save(estimator: GeneratorNetwork, folder: Path) -> None:
+def save(estimator: Any, folder: Path) -> None:
     """Write a fitted estimator, complete or not at all; an earlier folder of that name is replaced."""
     model = estimator.model_
     tensors = {f"network.{name}": tensor for name, tensor in model.network.state_dict().items()}
@@ -52,7 +48,7 @@ def save(estimator: GeneratorNetwork, folder: Path) -> None:
     write_folder(folder, tensors, facts)
 
 
-def load(kind: type[Estimator], folder: Path, network: nn.Module | None) -> Estimator:
+def load(kind: type[Any], folder: Path, network: nn.Module | None) -> Any:
     """Read what `save` wrote.
 
     Args:

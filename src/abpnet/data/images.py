@@ -68,9 +68,11 @@ def load_image(path: str | Path, *, size: int | None = None, crop: Crop | None =
         if not (0 <= left < right <= picture.width and 0 <= top < bottom <= picture.height):
             raise InputError(f"{path}: crop {crop} lies outside of the {picture.width} x {picture.height} image")
         picture = picture.crop(crop)
-    if picture.mode.startswith("I;16"):
-        values = np.asarray(picture, dtype=np.float32) / 257.0
-        picture = Image.fromarray(values.round().astype(np.uint8))
+    if picture.mode.startswith("I") or picture.mode == "F":  # 16 or 32 bits a pixel
+        values = np.asarray(picture, dtype=np.float32)
+        if values.min() < 0 or values.max() > 65535 or picture.mode == "F":
+            raise InputError(f"{path}: pixels of type {picture.mode} are not read; save 8 or 16 bits a channel")
+        picture = Image.fromarray((values / 257.0).round().astype(np.uint8))
     grey = picture.mode in ("1", "L", "LA")
     transparent = "A" in picture.getbands() or "transparency" in picture.info
     # Premultiplied colours, so that scaling never mixes in the colour of a transparent pixel.
@@ -104,6 +106,7 @@ def _load_array(path: Path, limit: int | None) -> ImageSet:
     try:
         content = np.load(path, allow_pickle=False)
         arrays = {path.stem: content} if isinstance(content, np.ndarray) else {name: content[name] for name in content}
+        arrays = {name: array for name, array in arrays.items() if isinstance(array, np.ndarray)}
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; expected a .npy or .npz file of images") from None
     except Exception as error:  # numpy raises whatever its zip, header or pickle reader meets
@@ -118,7 +121,7 @@ def _load_array(path: Path, limit: int | None) -> ImageSet:
         pixels = pixels[:, None]
     elif pixels.ndim == 4 and pixels.shape[1] not in (1, 3) and pixels.shape[3] in (1, 3):
         pixels = pixels.transpose(0, 3, 1, 2)
-    if pixels.ndim != 4 or pixels.shape[1] not in (1, 3) or len(pixels) == 0:
+    if pixels.ndim != 4 or pixels.shape[1] not in (1, 3) or pixels.size == 0:
         raise InputError(f"{path}: expected images with 1 or 3 channels, found an array of shape {pixels.shape}")
     if pixels.dtype.kind in "ui":
         if pixels.min() < 0 or pixels.max() > 255:

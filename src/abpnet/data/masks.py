@@ -59,15 +59,16 @@ def region(shape: Sequence[int], side: int, rng: np.random.Generator) -> np.ndar
 
 
 def _from_file(path: Path, height: int, width: int) -> np.ndarray:
-    picture = load_image(path)[0]
+    channels = load_image(path)
+    picture = channels[0]
     if picture.shape != (height, width):
         raise InputError(
             f"{path}: the mask has {picture.shape[1]} x {picture.shape[0]} pixels, the images {width} x {height}; "
             "scale the mask to the size of the images"
         )
-    if not np.isin(picture, (-1.0, 1.0)).all():
+    if not (np.isin(channels, (-1.0, 1.0)).all() and (channels == picture).all()):
         raise InputError(
-            f"{path}: a mask must be black (hidden) and white (observed) only, found shades between; "
+            f"{path}: a mask must be black (hidden) and white (observed) only, found other shades or colours; "
             "save it as PNG (JPEG blurs edges) after thresholding"
         )
     if (picture == -1.0).all():

@@ -94,7 +94,7 @@ def _prepare(settings: CompleteSettings) -> tuple[ImageSet, np.ndarray, np.ndarr
     rng = np.random.default_rng(settings.seed)
     kept = draw_mask(settings.mask, images.pixels.shape, rng)
     observed = np.where(kept, images.pixels, np.float32(np.nan))
-    empty = np.isnan(observed).all((1, 2, 3))
+    empty = np.asarray(np.isnan(observed).all((1, 2, 3)))
     if empty.any():
         raise InputError(
             f"{settings.source}: no pixel of image {images.names[int(empty.argmax())]} is observed "

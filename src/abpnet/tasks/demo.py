@@ -14,7 +14,7 @@ from abpnet.tasks.session import RunSettings, reproduction, settings_to_json
 
 __all__ = ["DemoSettings", "run"]
 
-DIGIT_PASSES, NEW_DIGITS = 400, 300
+DIGIT_PASSES, NEW_DIGITS = 600, 300
 TEXTURE_SECONDS = 90.0
 
 
@@ -58,7 +58,6 @@ def run(settings: DemoSettings, folder: RunFolder) -> dict[str, Any]:
     Raises:
         Interrupted: If the user or the system asked to stop.
     """
-    common = {"seed": settings.seed, "device": settings.device}
     digits = complete.CompleteSettings(
         source="builtin:digits",
         out=settings.out / "digits",
@@ -66,19 +65,24 @@ def run(settings: DemoSettings, folder: RunFolder) -> dict[str, Any]:
         latent_dim=20,
         max_iter=settings.digit_passes,
         new_images=NEW_DIGITS,
-        **common,
+        seed=settings.seed,
+        device=settings.device,
     )
     material = texture.TextureSettings(
-        source="builtin:gravel", out=settings.out / "texture", max_seconds=settings.texture_seconds, **common
+        source="builtin:gravel",
+        out=settings.out / "texture",
+        max_seconds=settings.texture_seconds,
+        seed=settings.seed,
+        device=settings.device,
     )
     digits_folder, digits_result = _part("complete", digits, complete.run)
     texture_folder, texture_result = _part("texture", material, texture.run)
     sections = {
         "Digits of which half the pixels were hidden": [
             report.paragraph(
-                f"{digits_result['n_training']} handwritten digits of scikit-learn, in every one half of the pixels hidden: "
-                f"what was learned comes from incomplete images alone. {digits_result['n_new']} more, as incomplete, were "
-                "completed afterwards."
+                f"{digits_result['n_training']} handwritten digits of scikit-learn, half of the pixels of every one "
+                "hidden: what was learned comes from incomplete images alone. "
+                f"{digits_result['n_new']} more, as incomplete, were completed afterwards."
             ),
             report.picture(digits_folder.path / "training images.png", "Training images; coloured = hidden.", True),
             report.picture(digits_folder.path / "new images.png", "New images; coloured = hidden.", True),

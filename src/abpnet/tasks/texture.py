@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,6 +26,9 @@ __all__ = ["TextureSettings", "run"]
 
 BUILTIN_SIZE = 128
 N_SCORED = 4
+# The chains are maps of this side, whatever the size of the photograph: the statistics do not depend on it.
+MAP_SIDE = 3
+GREY_RATE, COLOUR_RATE = 2e-2, 4e-3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +48,7 @@ class TextureSettings(LearningSettings):
     """Scale the central square of the image to this many pixels a side; as it is by default."""
     enlarge: int = 2
     """Sides of the synthesised texture, in sides of the photograph."""
-    width: int = 256
+    width: int = 128
     """Channels of the widest layer."""
     max_iter: int = 2000
     """Passes over the chains at most."""
@@ -80,11 +83,12 @@ def _photograph(settings: TextureSettings) -> np.ndarray:
         raise InputError(f"{settings.source}: has transparent pixels; a texture is learned from an opaque image")
     height, width = (side // TEXTURE_STRIDE * TEXTURE_STRIDE for side in image.shape[1:])
     if min(height, width) < 2 * TEXTURE_STRIDE:
-        raise InputError(f"{settings.source}: sides of at least {2 * TEXTURE_STRIDE} pixels are needed, got {image.shape}")
+        raise InputError(f"{settings.source}: sides of 64 pixels are needed, got {image.shape[2]} x {image.shape[1]}")
     if np.ptp(image) == 0:
         raise InputError(f"{settings.source}: all pixels are equal; there is no texture to learn")
     top, left = (image.shape[1] - height) // 2, (image.shape[2] - width) // 2
-    return image[:, top : top + height, left : left + width]
+    image = image[:, top : top + height, left : left + width]
+    return image[:1] if (image == image[:1]).all() else image
 
 
 def run(settings: TextureSettings, folder: RunFolder) -> dict[str, Any]:
@@ -105,12 +109,11 @@ def run(settings: TextureSettings, folder: RunFolder) -> dict[str, Any]:
     statistics = TextureStatistics.of(torch.from_numpy(image.copy()))
     with torch.device("meta"):
         generator_network = TextureNetwork.with_noise(len(image), settings.width)
-    map_size = tuple(side // TEXTURE_STRIDE for side in image.shape[1:])
     network = GeneratorNetwork(
-        latent_dim=(generator_network.latent_dim, *map_size),
+        latent_dim=(generator_network.latent_dim, MAP_SIDE, MAP_SIDE),
         network=generator_network,
         noise_std=settings.noise_std,
-        recipe=RECIPES["texture"],
+        recipe=replace(RECIPES["texture"], learning_rate=GREY_RATE if len(image) == 1 else COLOUR_RATE),
         max_iter=settings.max_iter,
         max_seconds=settings.max_seconds,
         device=settings.device,
@@ -119,6 +122,7 @@ def run(settings: TextureSettings, folder: RunFolder) -> dict[str, Any]:
     )
     target = statistics.target.expand(settings.n_chains, -1).numpy()
     network = learn(network, target, folder, title="learning", observation=statistics)
+    map_size = [side // TEXTURE_STRIDE for side in image.shape[1:]]
     larger = tuple(settings.enlarge * side for side in map_size)
     synthesis = network.sample(1, latent_shape=larger, random_state=settings.seed)[0]
     save_image(folder.path / "original.png", image)
@@ -128,10 +132,10 @@ def run(settings: TextureSettings, folder: RunFolder) -> dict[str, Any]:
         with torch.no_grad():
             return float((statistics(torch.from_numpy(images)) - statistics.target).square().sum(1).mean())
 
-    fresh = network.sample(N_SCORED, random_state=settings.seed + 1)
+    fresh = network.sample(N_SCORED, latent_shape=map_size, random_state=settings.seed + 1)
     rng = np.random.default_rng(settings.seed)
     noise = np.stack([phase_randomised(image, rng) for _ in range(N_SCORED)])
-    table = [
+    table: list[dict[str, Any]] = [
         {"method": "abpnet, fresh z", "distance of statistics": distance(fresh)},
         {"method": "noise of the same spectrum", "distance of statistics": distance(noise)},
     ]
@@ -141,7 +145,7 @@ def run(settings: TextureSettings, folder: RunFolder) -> dict[str, Any]:
             report.picture(folder.path / "original.png", f"Original, {image.shape[2]} x {image.shape[1]} pixels."),
             report.picture(
                 folder.path / "synthesis.png",
-                f"Synthesis from fresh z ~ N(0, I), {synthesis.shape[2]} x {synthesis.shape[1]} pixels; it can be tiled.",
+                f"Synthesis from fresh z ~ N(0, I), {synthesis.shape[2]} x {synthesis.shape[1]} pixels; tileable.",
             ),
         ],
         "Statistics": [
@@ -153,4 +157,9 @@ def run(settings: TextureSettings, folder: RunFolder) -> dict[str, Any]:
         "How to get this again": reproduction(folder),
     }
     report.write_report(folder.path / "report.html", f"Texture: {settings.source}", sections)
-    return {"shape": list(image.shape), "synthesis_shape": list(synthesis.shape), "table": table, **folder.metrics()[-1]}
+    return {
+        "shape": list(image.shape),
+        "synthesis_shape": list(synthesis.shape),
+        "table": table,
+        **folder.metrics()[-1],
+    }

@@ -1,0 +1,227 @@
+import json
+import subprocess
+import sys
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.base import clone
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+import abpnet
+from abpnet import factor_analysis as fa
+from abpnet.errors import InputError
+from abpnet.estimator import GeneratorNetwork
+from abpnet.networks import LinearNetwork, ObjectNetwork
+
+FAST = {"latent_dim": 2, "max_iter": 3, "verbose": False}
+
+EXPECTED_FAILURES: dict[str, str] = {}
+
+
+@parametrize_with_checks([GeneratorNetwork(**FAST)], expected_failed_checks=lambda estimator: EXPECTED_FAILURES)
+def test_scikit_learn_contract(estimator, check):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        check(estimator)
+
+
+def images(n=10, seed=0, missing=0.3):
+    rng = np.random.default_rng(seed)
+    x = rng.uniform(-1, 1, (n, 1, 8, 8)).astype(np.float32)
+    return np.where(rng.random(x.shape) < missing, np.float32(np.nan), x)
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    with torch.device("meta"):
+        network = ObjectNetwork(3, (1, 8, 8), 32)
+    return GeneratorNetwork(3, network=network, max_iter=3, verbose=False).fit(images())
+
+
+def test_every_method_returns_what_it_promises(fitted):
+    x = images(5, seed=1)
+    z = fitted.transform(x)
+    assert z.shape == (5, 3)
+    assert fitted.inverse_transform(z).shape == x.shape
+    np.testing.assert_array_equal(fitted.reconstruct(x), fitted.inverse_transform(z))
+    filled = fitted.impute(x)
+    seen = ~np.isnan(x)
+    np.testing.assert_array_equal(filled[seen], x[seen])
+    assert np.isfinite(filled).all()
+    draws = fitted.impute(x, n_imputations=3)
+    assert draws.shape == (3, *x.shape)
+    np.testing.assert_array_equal(draws[:, seen], np.broadcast_to(x[seen], (3, seen.sum())))
+    assert (draws[0] != draws[1])[~seen].all()
+    assert fitted.sample(2).shape == (2, 1, 8, 8)
+    np.testing.assert_array_equal(fitted.sample(2, random_state=1), fitted.sample(2, random_state=1))
+    assert fitted.latents_.shape == (10, 3)
+    assert len(fitted.history_) == fitted.n_iter_ == 3
+
+
+def test_tensors_come_back_for_tensors(fitted):
+    x = torch.from_numpy(images(3, seed=2))
+    z = fitted.transform(x)
+    assert isinstance(z, torch.Tensor)
+    assert isinstance(fitted.inverse_transform(z), torch.Tensor)
+    assert isinstance(fitted.impute(x), torch.Tensor)
+    np.testing.assert_array_equal(z.numpy(), fitted.transform(x.numpy()))
+
+
+def test_a_row_does_not_depend_on_the_other_rows(fitted):
+    x = images(70, seed=3)
+    z = fitted.transform(x)
+    order = np.random.default_rng(0).permutation(70)
+    np.testing.assert_array_equal(fitted.transform(x[order]), z[order])
+    for some in (slice(0, 1), slice(3, 9), slice(60, 70)):
+        np.testing.assert_array_equal(fitted.transform(x[some]), z[some])
+
+
+@settings(max_examples=6, deadline=None)
+@given(st.sampled_from([np.nan, 1e30, -7.0, 0.1]), st.integers(0, 1000))
+def test_values_under_the_mask_never_influence_a_fit(junk, seed):
+    rng = np.random.default_rng(seed)
+    x, observed = rng.normal(size=(6, 4)).astype(np.float32), rng.random((6, 4)) < 0.6
+    mask = abpnet.Mask(torch.from_numpy(observed))
+    results = []
+    for values in (x, np.where(observed, x, np.float32(junk))):
+        estimator = GeneratorNetwork(**FAST).fit(values, observation=mask)
+        results.append((estimator.latents_, estimator.sample(2), estimator.recover(values, mask)))
+    for clean, dirty in zip(*results, strict=True):
+        np.testing.assert_array_equal(clean, dirty)
+
+
+def test_linear_imputations_are_drawn_from_the_exact_conditional():
+    generator = torch.Generator().manual_seed(0)
+    loadings = torch.randn(5, 2, generator=generator)
+    train = (torch.randn(50, 2, generator=generator) @ loadings.T).numpy()
+    estimator = GeneratorNetwork(2, network=LinearNetwork(2, (5,)), noise_std=0.5, max_iter=2, verbose=False).fit(train)
+    x = np.full((200, 5), np.nan, np.float32)
+    x[:, [0, 3]] = [1.0, -0.5]  # the same row 200 times: 200 independent chains
+    draws = estimator.impute(x, n_imputations=40).reshape(-1, 5)
+    layer = estimator.model_.network.loadings
+    mean, weight = layer.bias.detach().double(), layer.weight.detach().double()
+    covariance = weight @ weight.T + 0.25 * torch.eye(5)
+    seen, hidden = torch.tensor([0, 3]), torch.tensor([1, 2, 4])
+    gain = covariance[hidden][:, seen] @ torch.linalg.inv(covariance[seen][:, seen])
+    expected_mean = mean[hidden] + gain @ (torch.tensor([1.0, -0.5]).double() - mean[seen])
+    expected_variance = (covariance[hidden][:, hidden] - gain @ covariance[seen][:, hidden]).diag()
+    values = draws[:, hidden.numpy()]
+    tolerance = 5 * np.sqrt(expected_variance.numpy() / 2000)  # 8,000 draws, thinned chains: at least 2,000 effective
+    assert (np.abs(values.mean(0) - expected_mean.numpy()) < tolerance).all()
+    # The Langevin step of 0.5 widens the factors' part of the variance by up to 1 / (1 - .5^2 / 4) = 1.07.
+    ratio = values.var(0) / expected_variance.numpy()
+    assert ((ratio > 0.9) & (ratio < 1.07 * 1.1)).all()
+
+
+def test_recover_finds_the_signal_behind_projections():
+    generator = torch.Generator().manual_seed(0)
+    loadings = torch.randn(12, 2, generator=generator)
+    signals = torch.randn(200, 2, generator=generator) @ loadings.T
+    projection = abpnet.Projection.random((12,), 6, random_state=1)
+    measured = projection(signals)
+    estimator = GeneratorNetwork(2, network=LinearNetwork(2, (12,)), noise_std=0.1, max_iter=500, verbose=False)
+    estimator.fit(measured, observation=projection)
+    linear = fa.fit(measured.double(), 2, max_iter=200)
+    unexplained = (fa.predict(linear, fa.posterior(linear, measured.double()).mean) - measured).square().mean().sqrt()
+    recovered = estimator.recover(measured, observation=projection)
+    assert recovered.shape == (200, 12)
+    assert (projection(recovered) - measured).square().mean().sqrt() < max(2 * unexplained, 0.05)
+
+
+def test_saved_and_loaded_it_is_the_same(fitted, tmp_path):
+    fitted.save(tmp_path / "model")
+    loaded = GeneratorNetwork.load(tmp_path / "model")
+    x = images(4, seed=4)
+    np.testing.assert_array_equal(loaded.transform(x), fitted.transform(x))
+    np.testing.assert_array_equal(loaded.sample(3), fitted.sample(3))
+    np.testing.assert_array_equal(loaded.latents_, fitted.latents_)
+    assert loaded.history_ == fitted.history_
+    assert sorted(path.name for path in (tmp_path / "model").iterdir()) == ["state.json", "state.safetensors"]
+
+
+def test_a_network_of_ones_own_is_passed_to_load(tmp_path):
+    own = torch.nn.Sequential(torch.nn.Linear(2, 8), torch.nn.ReLU(), torch.nn.Linear(8, 4))
+    x = np.random.default_rng(0).normal(size=(12, 4))
+    weights = [weight.clone() for weight in own.parameters()]
+    estimator = GeneratorNetwork(network=own, **FAST).fit(x)
+    assert all(torch.equal(a, b) for a, b in zip(own.parameters(), weights, strict=True)), "fit works on a copy"
+    estimator.save(tmp_path / "model")
+    with pytest.raises(InputError, match="network="):
+        GeneratorNetwork.load(tmp_path / "model")
+    np.testing.assert_array_equal(GeneratorNetwork.load(tmp_path / "model", own).transform(x), estimator.transform(x))
+
+
+def test_a_model_of_another_format_is_refused(fitted, tmp_path):
+    fitted.save(tmp_path / "model")
+    path = tmp_path / "model" / "state.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 99}))
+    with pytest.raises(InputError, match="format 99"):
+        GeneratorNetwork.load(tmp_path / "model")
+
+
+def test_iterations_go_on_from_a_checkpoint_to_the_same_bits():
+    x = images()
+    settings = {"latent_dim": 3, "max_iter": 4, "verbose": False, "precision": "float32"}
+    whole = GeneratorNetwork(**settings).fit(x)
+    first = GeneratorNetwork(**settings)
+    iterations = first.iterations(x)
+    next(iterations)
+    next(iterations)
+    tensors = {name: tensor.clone() for name, tensor in first.state_.tensors().items()}
+    checkpoint = (tensors, first.state_.facts())
+    iterations.close()
+    second = GeneratorNetwork(**settings)
+    assert len(list(second.iterations(x, checkpoint=checkpoint))) == 2
+    np.testing.assert_array_equal(second.latents_, whole.latents_)
+    np.testing.assert_array_equal(second.sample(3), whole.sample(3))
+
+
+def test_same_seed_same_bits_and_the_global_seed_is_left_alone():
+    x = images()
+    before = torch.get_rng_state()
+    first, again, other = (GeneratorNetwork(3, max_iter=2, verbose=False, random_state=s).fit(x) for s in (1, 1, 2))
+    assert torch.equal(torch.get_rng_state(), before)
+    np.testing.assert_array_equal(first.latents_, again.latents_)
+    assert not np.array_equal(first.latents_, other.latents_)
+
+
+def test_max_seconds_stops():
+    estimator = GeneratorNetwork(2, max_iter=10**6, max_seconds=1e-9, verbose=False).fit(images())
+    assert estimator.n_iter_ <= 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"precision": "float16"}, "precision must be"),
+        ({"recipe": "secret"}, "recipe must be"),
+        ({"max_iter": 0}, "max_iter must be"),
+        ({"network": "magic"}, "network must be"),
+        ({"noise_std": 0.0}, "noise_std must be"),
+        ({"latent_dim": 0}, "latent_dim must be"),
+    ],
+)
+def test_bad_settings_are_named(settings, message):
+    with pytest.raises(ValueError, match=message):
+        GeneratorNetwork(**(FAST | settings)).fit(images())
+
+
+def test_images_out_of_range_are_refused():
+    with pytest.raises(ValueError, match=r"\[-1, 1\].*127.5"):
+        GeneratorNetwork(**FAST).fit(np.full((3, 1, 8, 8), 255.0))
+
+
+def test_clone_keeps_the_settings():
+    estimator = GeneratorNetwork(7, noise_std=0.1, recipe="paper")
+    assert clone(estimator).get_params() == estimator.get_params()
+
+
+def test_import_loads_neither_scikit_learn_nor_pillow():
+    code = (
+        "import abpnet, sys; print([name for name in ('sklearn', 'PIL', 'matplotlib', 'rich') if name in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

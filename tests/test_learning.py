@@ -1,0 +1,154 @@
+"""Learning against the closed form, and resuming to the bit."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+import abpnet
+from abpnet import factor_analysis as fa
+from abpnet.errors import InputError
+from abpnet.learning import alternate, begin
+from abpnet.networks import LinearNetwork, ObjectNetwork, initialise
+from abpnet.recipes import RECIPES
+
+
+def linear_data(n=600, size=6, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    loadings = torch.randn(size, 2, generator=generator)
+    return torch.randn(n, 2, generator=generator) @ loadings.T + 0.5 * torch.randn(n, size, generator=generator) + 1.0
+
+
+@pytest.mark.parametrize("missing", [0.0, 0.4])
+def test_learning_reaches_the_maximum_likelihood_of_factor_analysis(missing):
+    y = linear_data()
+    y[torch.rand(y.shape, generator=torch.Generator().manual_seed(1)) < missing] = torch.nan
+    best = fa.fit(y.double(), 2, max_iter=2000, tolerance=1e-9)
+    generator = torch.Generator().manual_seed(2)
+    model = abpnet.GeneratorModel(initialise(LinearNetwork(2, (6,)), generator), (2,), emission=abpnet.Gaussian(1.0))
+    recipe = replace(
+        RECIPES["default"],
+        start="prior",
+        learn_noise=True,
+        weight_decay=0.0,
+        learning_rate=1e-2,
+        average_decay=0.99,
+        batch_size=300,
+        step_size=0.3,
+    )
+    state = begin(model, y, recipe=recipe, generator=generator)
+    for iteration in alternate(model, y, recipe=recipe, state=state):
+        if iteration.iteration == 300:
+            break
+    loadings, mean = state.averaged["loadings.weight"], state.averaged["loadings.bias"]
+    noise = torch.full((6,), model.emission.noise_std**2)
+    learned = fa.FactorAnalysis(loadings, mean, noise)
+    gap = fa.log_likelihood(best, y.double()).mean() - fa.log_likelihood(learned, y).mean().double()
+    assert 0 <= gap < 0.02, "nats per example below the maximum"
+    covariance = loadings @ loadings.T + noise.diag()
+    exact = (best.loadings @ best.loadings.T + best.noise_variance.diag()).float()
+    assert (covariance - exact).norm() / exact.norm() < 0.06
+    assert abs(iteration.latent_std - 1) < 0.1, "the chains stay where the prior is"
+
+
+def image_case(recipe, precision="float32"):
+    generator = torch.Generator().manual_seed(0)
+    y = torch.rand(11, 1, 8, 8, generator=generator) * 2 - 1
+    y[torch.rand(y.shape, generator=generator) < 0.5] = torch.nan
+    model = abpnet.GeneratorModel(initialise(ObjectNetwork(3, (1, 8, 8), 32), generator), (3,))
+    state = begin(model, y, recipe=recipe, generator=generator)
+    return state, alternate(model, y, recipe=recipe, state=state, precision=precision)
+
+
+SMALL = replace(RECIPES["default"], batch_size=4, n_steps=2, learn_noise=True)
+
+
+@pytest.mark.parametrize("recipe", [SMALL, replace(RECIPES["paper"], batch_size=4)], ids=["default", "paper"])
+@pytest.mark.parametrize("stop", [0, 1, 3])
+def test_resuming_equals_never_having_stopped(recipe, stop):
+    whole, iterations = image_case(recipe)
+    rows = [next(iterations) for _ in range(5)]
+    first, iterations = image_case(recipe)
+    for _ in range(stop):
+        next(iterations)
+    tensors = {name: tensor.clone() for name, tensor in first.tensors().items()}
+    facts = first.facts()
+    for _ in range(2):
+        next(iterations)  # what was written down must not depend on what happens later
+    second, iterations = image_case(recipe)
+    second.restore(tensors, facts)
+    rest = [next(iterations) for _ in range(5 - stop)]
+    assert second.facts() | {"seconds": 0} == whole.facts() | {"seconds": 0}
+    expected = whole.tensors()
+    for name, tensor in second.tensors().items():
+        assert torch.equal(tensor, expected[name]), name
+    assert len(second.tensors()) == len(expected)
+    assert [replace(row, seconds=0.0) for row in rest] == [replace(row, seconds=0.0) for row in rows[stop:]]
+
+
+def test_a_checkpoint_of_another_model_is_refused():
+    state, iterations = image_case(SMALL)
+    next(iterations)
+    other, _ = image_case(SMALL)
+    with pytest.raises(InputError, match="does not fit"):
+        other.restore(state.tensors() | {"latents": torch.zeros(2, 3)}, state.facts())
+
+
+def test_hidden_pixels_never_influence_learning():
+    y = torch.rand(9, 1, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    observed = torch.rand(y.shape, generator=torch.Generator().manual_seed(1)) < 0.5
+    outcomes = []
+    for junk in (torch.nan, 1e30, 0.3):
+        generator = torch.Generator().manual_seed(2)
+        model = abpnet.GeneratorModel(initialise(ObjectNetwork(3, (1, 8, 8), 32), generator), (3,))
+        values = torch.where(observed, y, junk)
+        state = begin(model, values, abpnet.Mask(observed), recipe=SMALL, generator=generator)
+        iterations = alternate(model, values, abpnet.Mask(observed), recipe=SMALL, state=state)
+        row = [next(iterations) for _ in range(3)][-1]
+        outcomes.append((state.tensors(), replace(row, seconds=0.0)))
+    for tensors, row in outcomes[1:]:
+        assert row == outcomes[0][1]
+        assert all(torch.equal(tensor, outcomes[0][0][name]) for name, tensor in tensors.items())
+
+
+def test_each_example_meets_its_own_chain():
+    """Chains that start at their example's own answer, with steps too small to move, stay there in any order."""
+    recipe = replace(SMALL, n_steps=1, step_size=1e-8, preconditioned=False)
+    state, iterations = image_case(recipe)
+    marks = torch.arange(11.0)[:, None].expand(11, 3).clone()
+    state.latents.values.copy_(marks)
+    for _ in range(3):
+        next(iterations)
+    torch.testing.assert_close(state.latents.values, marks, atol=1e-5, rtol=1e-6)
+
+
+def test_every_example_counts_once_in_an_iteration():
+    state, iterations = image_case(SMALL)
+    next(iterations)
+    assert state.updates == 3  # 11 examples in batches of 4
+
+
+def test_the_running_mean_of_the_weights_is_what_it_says():
+    recipe = replace(SMALL, batch_size=11, average_decay=0.9)
+    state, iterations = image_case(recipe)
+    expected = {name: weight.detach().clone() for name, weight in state.model.network.named_parameters()}
+    for update in range(4):
+        next(iterations)
+        decay = min(0.9, update / (update + 10))
+        for name, weight in state.model.network.named_parameters():
+            expected[name] = decay * expected[name] + (1 - decay) * weight.detach()
+    for name, mean in state.averaged.items():
+        torch.testing.assert_close(mean, expected[name])
+
+
+def test_learning_recovers_hidden_entries_better_than_the_mean():
+    y = linear_data(300)
+    observed = torch.rand(y.shape, generator=torch.Generator().manual_seed(3)) < 0.7
+    estimator = abpnet.GeneratorNetwork(2, noise_std=0.5, max_iter=60, verbose=False).fit(
+        np.where(observed, y, np.nan).astype(np.float32)
+    )
+    filled = estimator.impute(np.where(observed, y, np.nan).astype(np.float32))
+    hidden = ~observed.numpy()
+    ours = np.abs(filled - y.numpy())[hidden].mean()
+    assert ours < 0.7 * np.abs(y.numpy() - y.numpy().mean(0))[hidden].mean()
