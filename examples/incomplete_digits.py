@@ -1,0 +1,26 @@
+"""Learn from digits of which half the pixels are hidden, and fill them in: the whole thing in ten lines.
+
+python examples/incomplete_digits.py
+"""
+
+import numpy as np
+
+import abpnet
+from abpnet.data import digits
+from abpnet.metrics import error
+
+
+def main(max_iter: int = 100) -> float:
+    truth = digits()
+    hidden = np.random.default_rng(0).random(truth.shape) < 0.5
+    damaged = np.where(hidden, np.nan, truth)
+    net = abpnet.GeneratorNetwork(latent_dim=20, noise_std=0.2, max_iter=max_iter).fit(damaged)
+    recovered = net.impute(damaged)
+    print(f"error on hidden pixels: {error(recovered, truth, hidden):.3f} of the dynamic range")
+    mean = np.broadcast_to(np.nanmean(damaged, 0), truth.shape)
+    print(f"mean fill:              {error(mean, truth, hidden):.3f}")
+    return error(recovered, truth, hidden)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,62 @@
+"""Data flows one way: a floor imports only floors below it."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[1] / "src" / "abpnet"
+# From the ground up; modules on one floor do not import one another.
+FLOORS = [
+    {"errors", "priors", "emissions", "observations", "metrics", "factor_analysis", "recipes", "latents", "report"},
+    {"model", "networks", "texture_statistics", "runs", "data.builtin", "baselines"},
+    {"inference", "data.images"},
+    {"data.masks", "figures", "explaining", "precision"},
+    {"data", "learning"},
+    {"saving", "progress"},
+    {"estimator"},
+    {"tasks", "tasks.session"},
+    {"tasks.complete", "tasks.texture", "tasks.sample", "tasks.explain"},
+    {"tasks.demo"},
+    {"cli"},
+    {"__main__"},
+]
+FLOOR_OF = {module: floor for floor, modules in enumerate(FLOORS) for module in modules}
+MODULES = sorted(
+    ".".join(path.relative_to(SOURCE).with_suffix("").parts).removesuffix(".__init__") for path in SOURCE.rglob("*.py")
+)
+
+
+def imports_of(module):
+    """Modules of abpnet that this one imports at any place."""
+    path = SOURCE / module.replace(".", "/")
+    path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "abpnet":
+            base = node.module.removeprefix("abpnet").lstrip(".")
+            for alias in node.names:
+                name = f"{base}.{alias.name}".lstrip(".")
+                yield name if name in MODULES else base
+        elif isinstance(node, ast.Import):
+            yield from (a.name.removeprefix("abpnet.") for a in node.names if a.name.startswith("abpnet."))
+
+
+@pytest.mark.parametrize("module", [module for module in MODULES if module != "__init__"])
+def test_no_module_imports_upwards(module):
+    assert module in FLOOR_OF, "a new module needs a floor"
+    for other in imports_of(module):
+        if other:  # the package itself holds only the version
+            assert FLOOR_OF[other] < FLOOR_OF[module], f"{module} imports {other}"
+
+
+def test_no_pickle_in_the_source():
+    for path in SOURCE.rglob("*.py"):
+        text = path.read_text()
+        found = re.search(r"import pickle|(?<!safetensors\.)torch\.(load|save)\(|allow_pickle=True|joblib\.load", text)
+        assert found is None, f"{path.name}: {found}"
+
+
+def test_no_file_holds_two_ideas_by_its_length():
+    for path in SOURCE.rglob("*.py"):
+        assert len(path.read_text().splitlines()) <= 400, path.name
