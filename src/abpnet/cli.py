@@ -32,7 +32,8 @@ COMMANDS: dict[str, tuple[type[RunSettings], Callable[[Any, RunFolder], dict[str
 class ResumeSettings:
     """Go on with an interrupted run, to the same bits as if it had never stopped.
 
-    Example:
+    For example:
+
       abpnet resume runs/photos
     """
 
@@ -54,6 +55,7 @@ def _execute(command: str, settings: RunSettings, folder: RunFolder) -> None:
 
 def _start(settings: RunSettings) -> None:
     (command,) = (name for name, (kind, _) in COMMANDS.items() if type(settings) is kind)
+    settings.check()
     values = settings_to_json(settings)
     folder = RunFolder.create(settings.out, command, values, settings.overwrite)
     try:

@@ -348,7 +348,7 @@ class GeneratorNetwork(TransformerMixin, BaseEstimator):
             self.n_features_in_ = X.shape[1]
         if X.ndim > 2 and not indirect:
             _check_range(X)
-        y, seen = hide_missing(torch.from_numpy(X), as_observation(observation))
+        y, seen = hide_missing(torch.from_numpy(X if X.flags.writeable else X.copy()), as_observation(observation))
         return y, seen, convert
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -28,7 +29,8 @@ SHOWN = 12
 class CompleteSettings(LearningSettings):
     """Learn from incomplete images and complete them.
 
-    Examples:
+    For example:
+
       abpnet complete photos/ --size 64 --out runs/photos
       abpnet complete faces/ --mask pepper:0.5 --max-seconds 300 --out runs/faces
       abpnet complete builtin:digits --mask pepper:0.5:1 --latent-dim 20 --new-images 300 --out runs/digits
@@ -56,8 +58,9 @@ class CompleteSettings(LearningSettings):
     baselines: bool = True
     """Also complete the images by other methods, where the truth is known."""
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    def check(self) -> None:
+        """Refuse settings that cannot be used."""
+        super().check()
         if self.latent_dim < 1 or self.new_images < 0 or (self.limit is not None and self.limit < 1):
             raise InputError("--latent-dim and --limit must be at least 1, --new-images at least 0")
         if not self.noise_std > 0:
@@ -192,7 +195,8 @@ def run(settings: CompleteSettings, folder: RunFolder) -> dict[str, Any]:
     sections["Samples"] = [report.picture(folder.path / "samples.png", "f(z) of new z drawn from N(0, I).", True)]
     result: dict[str, Any] = {"n_training": len(train.truth), "n_new": len(new.truth), **folder.metrics()[-1]}
     if train.hidden.any():
-        vectors = [part.observed.reshape(len(part.observed), -1) for part in (train, new)]
+        n_entries = math.prod(observed.shape[1:])
+        vectors = [part.observed.reshape(len(part.observed), n_entries) for part in (train, new)]
         others = compare_imputers(*vectors) if settings.baselines else []
         result["table"] = _compare(train, new, others, folder.metrics()[-1]["seconds"])
         explanation = (

@@ -22,7 +22,8 @@ TEXTURE_SECONDS = 90.0
 class DemoSettings(RunSettings):
     """Learn from half-hidden digits and from one texture; a few minutes on two cores, nothing to download.
 
-    Example:
+    For example:
+
       abpnet demo --out runs/demo
     """
 

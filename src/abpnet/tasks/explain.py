@@ -24,7 +24,8 @@ SHOWN = 12
 class ExplainSettings(RunSettings):
     """Explain images by a learned model; transparent pixels or NaN are missing and get completed.
 
-    Examples:
+    For example:
+
       abpnet explain runs/digits damaged.png --out runs/explained
       abpnet explain runs/faces new_photos/ --out runs/explained
     """

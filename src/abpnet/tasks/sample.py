@@ -24,7 +24,8 @@ MOST_SHOWN = 100
 class SampleSettings(RunSettings):
     """Draw new images from what a run has learned.
 
-    Examples:
+    For example:
+
       abpnet sample runs/digits -n 64 --out runs/digits-samples
       abpnet sample runs/texture -n 4 --map 20 30 --out runs/large-textures
     """
@@ -38,8 +39,9 @@ class SampleSettings(RunSettings):
     map: tuple[int, int] | None = None
     """Height and width of the map of latent factors, for textures: the images grow with it."""
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    def check(self) -> None:
+        """Refuse settings that cannot be used."""
+        super().check()
         if self.n < 1:
             raise InputError(f"-n must be at least 1, got {self.n}")
 

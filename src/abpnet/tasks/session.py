@@ -36,7 +36,12 @@ class RunSettings:
     overwrite: bool = False
     """Replace an earlier run that stands in --out."""
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """Refuse settings that cannot be used.
+
+        Raises:
+            InputError: If one is out of its range.
+        """
         check_device(self.device)
 
 
@@ -51,8 +56,9 @@ class LearningSettings(RunSettings):
     max_seconds: float | None = None
     """Seconds of learning at most."""
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    def check(self) -> None:
+        """Refuse settings that cannot be used."""
+        super().check()
         if self.max_iter < 1:
             raise InputError(f"--max-iter must be at least 1, got {self.max_iter}")
         if self.max_seconds is not None and not self.max_seconds > 0:

@@ -35,7 +35,8 @@ GREY_RATE, COLOUR_RATE = 2e-2, 4e-3
 class TextureSettings(LearningSettings):
     """Learn a texture from one photograph and synthesise more of it.
 
-    Examples:
+    For example:
+
       abpnet texture wall.png --out runs/wall
       abpnet texture builtin:gravel --max-seconds 90 --out runs/gravel
     """
@@ -59,8 +60,9 @@ class TextureSettings(LearningSettings):
     n_chains: int = 8
     """Maps of latent factors that are inferred side by side."""
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    def check(self) -> None:
+        """Refuse settings that cannot be used."""
+        super().check()
         if min(self.enlarge, self.n_chains, self.width) < 1:
             raise InputError("--enlarge, --n-chains and --width must be at least 1")
         if self.size is not None and self.size < TEXTURE_STRIDE:
