@@ -213,7 +213,7 @@ def test_large_incomplete_sample_recovers_the_true_covariance_within_its_standar
 def test_fit_stops_after_max_iter_and_at_the_tolerance():
     y = draw(random_model(27), N_EXAMPLES, missing=0.5, seed=28)
     steps = list(itertools.islice(fa.expectation_maximisation(y, 2), 200))
-    for ours, expected in zip(fa.fit(y, 2, max_iter=7, tolerance=0), steps[7][0], strict=True):
+    for ours, expected in zip(fa.fit(y, 2, max_iter=7, tolerance=0.0), steps[7][0], strict=True):
         assert torch.equal(ours, expected)
     gains = np.diff([likelihood for _, likelihood in steps])
     stop = 1 + int(np.argmax(gains < 1e-3))

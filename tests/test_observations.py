@@ -91,19 +91,22 @@ def test_mask_takes_lists_arrays_and_numbers(observed):
 
 def test_mask_hands_selection_device_and_measurement_to_what_it_covers():
     class Numbered(Complete):
+        def __init__(self, *note):
+            object.__setattr__(self, "note", note)
+
         def select(self, index):
-            return ("selected", index.tolist())
+            return Numbered("selected", index.tolist())
 
         def to(self, device):
-            return ("moved", device.type)
+            return Numbered("moved", device.type)
 
         def __call__(self, x):
             return 3 * x
 
     mask = Mask(torch.ones(3, 2), Numbered())
-    assert mask.select(torch.tensor([2, 1])).of == ("selected", [2, 1])
+    assert mask.select(torch.tensor([2, 1])).of.note == ("selected", [2, 1])
     moved = mask.to(torch.device("meta"))
-    assert moved.of == ("moved", "meta")
+    assert moved.of.note == ("moved", "meta")
     assert moved.observed.device.type == "meta"
     x = randn(3, 2)
     assert torch.equal(mask(x), 3 * x)

@@ -80,7 +80,7 @@ def _posterior(model: FactorAnalysis, y: Tensor, weights: Tensor | None) -> Post
     return Posterior((covariance @ evidence.unsqueeze(2)).squeeze(2), covariance, precision)
 
 
-def posterior(model: FactorAnalysis, y: Float[Tensor, "n D"], observed: Bool[Tensor, "n D"] | None = None) -> Posterior:
+def posterior(model: FactorAnalysis, y: Float[Tensor, "n D"], observed: Bool[Tensor, "m D"] | None = None) -> Posterior:
     """Exact posterior of the factors given what was observed.
 
     Args:
@@ -112,7 +112,7 @@ def _log_likelihood(model: FactorAnalysis, y: Tensor, weights: Tensor | None, be
 
 
 def log_likelihood(
-    model: FactorAnalysis, y: Float[Tensor, "n D"], observed: Bool[Tensor, "n D"] | None = None
+    model: FactorAnalysis, y: Float[Tensor, "n D"], observed: Bool[Tensor, "m D"] | None = None
 ) -> Float[Tensor, "n"]:
     """Exact log p(observed y) of each example, in nats.
 
@@ -174,7 +174,7 @@ def _maximisation(y: Tensor, weights: Tensor | None, belief: Posterior, isotropi
 def expectation_maximisation(
     y: Float[Tensor, "n D"],
     latent_dim: int,
-    observed: Bool[Tensor, "n D"] | None = None,
+    observed: Bool[Tensor, "m D"] | None = None,
     isotropic: bool = True,
 ) -> Iterator[tuple[FactorAnalysis, float]]:
     """EM for factor analysis with missing entries (Rubin and Thayer 1982), without end.
@@ -201,7 +201,7 @@ def expectation_maximisation(
 def fit(
     y: Float[Tensor, "n D"],
     latent_dim: int,
-    observed: Bool[Tensor, "n D"] | None = None,
+    observed: Bool[Tensor, "m D"] | None = None,
     isotropic: bool = True,
     max_iter: int = 100,
     tolerance: float = 1e-4,

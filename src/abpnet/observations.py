@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 __all__ = ["Complete", "Mask", "Observation", "Operator", "Projection", "as_observation", "hide_missing"]
@@ -150,11 +150,11 @@ class Mask:
     """Some entries were not observed; whatever stands there never influences anything.
 
     Args:
-        observed: 1 or True = observed, one example per row; a single row holds for all examples.
+        observed: (n, *shape) tensor, array or list, 1 or True = observed; a single row holds for all examples.
         of: What was measured before entries were lost.
     """
 
-    observed: Bool[Tensor, "n *shape"]
+    observed: Any
     of: Observation = field(default_factory=Complete)
 
     def __post_init__(self) -> None:
