@@ -7,10 +7,11 @@ from abpnet.errors import InputError
 from abpnet.explaining import infer
 from abpnet.learning import Iteration, LearningState, alternate, begin
 from abpnet.model import GeneratorModel
-from abpnet.networks import LinearNetwork, ObjectNetwork, VectorNetwork
+from abpnet.networks import LinearNetwork, ObjectNetwork, TextureNetwork, VectorNetwork
 from abpnet.observations import Complete, Mask, Operator, Projection
 from abpnet.priors import StandardNormal
 from abpnet.recipes import Recipe
+from abpnet.texture_statistics import TextureStatistics
 
 if TYPE_CHECKING:
     from abpnet import data
@@ -32,6 +33,8 @@ __all__ = [
     "Projection",
     "Recipe",
     "StandardNormal",
+    "TextureNetwork",
+    "TextureStatistics",
     "VectorNetwork",
     "alternate",
     "begin",
