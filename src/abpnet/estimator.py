@@ -288,8 +288,7 @@ class GeneratorNetwork(TransformerMixin, BaseEstimator):
             raise ValueError(f"precision must be auto, {' or '.join(PRECISIONS)}; got {self.precision!r}")
         if self.max_iter < 1:
             raise ValueError(f"max_iter must be at least 1, got {self.max_iter!r}")
-        sizes = (self.latent_dim,) if isinstance(self.latent_dim, int) else tuple(self.latent_dim)
-        if not sizes or min(sizes) < 1:
+        if min(self._latent_shape(), default=0) < 1:
             raise ValueError(f"latent_dim must be at least 1, or a shape such as (8, 7, 7); got {self.latent_dim!r}")
         if isinstance(self.recipe, Recipe):
             return self.recipe
@@ -297,12 +296,15 @@ class GeneratorNetwork(TransformerMixin, BaseEstimator):
             raise ValueError(f"recipe must be {', '.join(RECIPES)} or an abpnet.Recipe; got {self.recipe!r}")
         return RECIPES[self.recipe]
 
+    def _latent_shape(self) -> tuple[int, ...]:
+        return (self.latent_dim,) if isinstance(self.latent_dim, int) else tuple(self.latent_dim)
+
     def _device(self) -> torch.device:
         automatic = "cuda" if torch.cuda.is_available() else "cpu"
         return torch.device(automatic if self.device == "auto" else self.device)
 
     def _build_model(self, shape: Sequence[int], generator: torch.Generator) -> GeneratorModel:
-        latent_shape = (self.latent_dim,) if isinstance(self.latent_dim, int) else tuple(self.latent_dim)
+        latent_shape = self._latent_shape()
         if isinstance(self.network, nn.Module):
             network = copy.deepcopy(self.network)
             if any(parameter.is_meta for parameter in network.parameters()):
@@ -336,7 +338,6 @@ class GeneratorNetwork(TransformerMixin, BaseEstimator):
                 self,
                 X,
                 reset=reset,
-                skip_check_array=False,
                 dtype=np.float32,
                 ensure_all_finite="allow-nan",
                 allow_nd=True,

@@ -25,6 +25,7 @@ from abpnet.metrics import DYNAMIC_RANGE, latent_moments
 from abpnet.model import GeneratorModel, autocast, frozen_decoder
 from abpnet.observations import Observation, as_observation, hide_missing
 from abpnet.recipes import Recipe
+from abpnet.runs import by_part
 
 __all__ = ["Iteration", "LearningState", "alternate", "begin"]
 
@@ -129,10 +130,7 @@ class LearningState:
         Raises:
             InputError: If they belong to another model or other data.
         """
-        parts: dict[str, dict[str, Tensor]] = {"model": {}, "averaged": {}, "optimizer": {}}
-        for name, tensor in tensors.items():
-            part, _, rest = name.partition(".")
-            parts.setdefault(part, {})[rest] = tensor
+        parts = by_part(tensors)
         try:
             self.model.load_state_dict(parts["model"])
             for name, tensor in self.averaged.items():
@@ -145,10 +143,7 @@ class LearningState:
                 self.model.emission = Gaussian(facts["noise_std"])
         except (KeyError, RuntimeError) as error:
             raise InputError(f"the checkpoint does not fit this model and these data: {error}") from None
-        memories: dict[int, dict[str, Tensor]] = {}
-        for name, tensor in parts["optimizer"].items():
-            index, _, entry = name.partition(".")
-            memories.setdefault(int(index), {})[entry] = tensor
+        memories = {int(index): memory for index, memory in by_part(parts["optimizer"]).items()}
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": memories, "param_groups": groups})
 

@@ -15,6 +15,7 @@ import platform
 import shutil
 import signal
 import threading
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,7 +28,7 @@ from torch import Tensor
 
 from abpnet.errors import InputError
 
-__all__ = ["Interruption", "RunFolder", "delay_interruption", "read_folder", "write_folder"]
+__all__ = ["Interruption", "RunFolder", "by_part", "delay_interruption", "read_folder", "write_folder"]
 
 CONFIG, METRICS, RESULT = "config.json", "metrics.jsonl", "result.json"
 CHECKPOINT, PARTIAL = "checkpoint-", ".partial-"
@@ -100,6 +101,15 @@ def write_folder(folder: Path, tensors: Mapping[str, Tensor], facts: Mapping[str
         raise
     _sync_folder(folder.parent)
     shutil.rmtree(outdated, ignore_errors=True)
+
+
+def by_part(tensors: Mapping[str, Tensor]) -> defaultdict[str, dict[str, Tensor]]:
+    """Tensors named "part.rest", grouped by part; a part that is absent is empty."""
+    parts: defaultdict[str, dict[str, Tensor]] = defaultdict(dict)
+    for name, tensor in tensors.items():
+        part, _, rest = name.partition(".")
+        parts[part][rest] = tensor
+    return parts
 
 
 def read_folder(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from abpnet.emissions import Gaussian
 from abpnet.errors import InputError
@@ -16,7 +16,7 @@ from abpnet.factor_analysis import FactorAnalysis
 from abpnet.model import GeneratorModel
 from abpnet.networks import build_network, describe_network
 from abpnet.recipes import Recipe
-from abpnet.runs import read_folder, write_folder
+from abpnet.runs import by_part, read_folder, write_folder
 
 __all__ = ["load", "save"]
 
@@ -66,10 +66,7 @@ def load(kind: type[Any], folder: Path, network: nn.Module | None) -> Any:
     if network is None and settings["network"] is None:
         raise InputError(f"{folder}: learned with a network of your own; pass it as load(folder, network=...)")
     learned = build_network(settings["network"]) if network is None else copy.deepcopy(network)
-    parts: dict[str, dict[str, Tensor]] = {"network": {}, "linear": {}}
-    for name, tensor in tensors.items():
-        part, _, rest = name.partition(".")
-        parts.setdefault(part, {})[rest] = tensor
+    parts = by_part(tensors)
     try:
         learned.load_state_dict(parts["network"])
     except RuntimeError as error:
