@@ -2,7 +2,10 @@
 
 from pathlib import Path
 
+import numpy as np
+import pytest
 from jaxtyping import install_import_hook
+from PIL import Image
 
 SOURCE = Path(__file__).parents[1] / "src"
 # scikit-learn's own checks pass settings of wrong types on purpose, to be refused in fit.
@@ -10,3 +13,27 @@ UNCHECKED = {"abpnet.estimator"}
 
 modules = {".".join(path.relative_to(SOURCE).with_suffix("").parts) for path in SOURCE.rglob("*.py")}
 install_import_hook(sorted(name for name in modules - UNCHECKED if "__" not in name), "beartype.beartype")
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory):
+    """Folder with images.npz and a subfolder of the same images as files."""
+    folder = tmp_path_factory.mktemp("data")
+    rng = np.random.default_rng(0)
+    factors, patterns = rng.normal(size=(14, 2)), rng.normal(size=(2, 64))
+    pixels = np.clip(127 + 60 * factors @ patterns, 0, 255).astype(np.uint8).reshape(14, 8, 8)
+    np.savez(folder / "images.npz", images=pixels)
+    (folder / "photos").mkdir()
+    for index, image in enumerate(pixels):
+        Image.fromarray(image).save(folder / "photos" / f"photo {index}.png")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def completed(data, tmp_path_factory):
+    """Folder of a finished run of `complete`."""
+    from commands import COMPLETE, run
+
+    out = tmp_path_factory.mktemp("runs") / "complete"
+    assert run("complete", data / "images.npz", *COMPLETE, "--new-images", "4", "--out", out) == 0
+    return out

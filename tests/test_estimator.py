@@ -1,4 +1,6 @@
 import json
+import os
+import signal
 import subprocess
 import sys
 import warnings
@@ -115,6 +117,10 @@ def test_linear_imputations_are_drawn_from_the_exact_conditional():
     # The Langevin step of 0.5 widens the factors' part of the variance by up to 1 / (1 - .5^2 / 4) = 1.07.
     ratio = values.var(0) / expected_variance.numpy()
     assert ((ratio > 0.9) & (ratio < 1.07 * 1.1)).all()
+    # The posterior mean is an average of 30 draws of f(z), of which about 30 / 4 are independent.
+    means = estimator.impute(x)[:, hidden.numpy()]
+    variance_of_mean = np.square(means - expected_mean.numpy()).mean(0)
+    assert (variance_of_mean < 0.3 * (expected_variance.numpy() - 0.25)).all()
 
 
 def test_recover_finds_the_signal_behind_projections():
@@ -187,6 +193,181 @@ def test_same_seed_same_bits_and_the_global_seed_is_left_alone():
     assert torch.equal(torch.get_rng_state(), before)
     np.testing.assert_array_equal(first.latents_, again.latents_)
     assert not np.array_equal(first.latents_, other.latents_)
+
+
+def test_the_running_mean_of_the_weights_is_what_is_kept(fitted):
+    weights = dict(fitted.model_.network.named_parameters())
+    assert weights.keys() == fitted.state_.averaged.keys()
+    assert all(torch.equal(weights[name], mean) for name, mean in fitted.state_.averaged.items())
+
+
+def test_the_trial_of_precisions_leaves_no_trace():
+    tried = GeneratorNetwork(**FAST, precision="auto").fit(images())
+    told = GeneratorNetwork(**FAST, precision=tried.precision_["precision"]).fit(images())
+    np.testing.assert_array_equal(tried.latents_, told.latents_)
+
+
+def test_ctrl_c_ends_learning_and_keeps_what_was_learned(monkeypatch):
+    estimator = GeneratorNetwork(2, max_iter=10_000, verbose=False)
+    one_iteration = estimator.iterations
+
+    def interrupted(*arguments):
+        for iteration in one_iteration(*arguments):
+            if iteration.iteration == 2:
+                os.kill(os.getpid(), signal.SIGINT)
+            yield iteration
+
+    monkeypatch.setattr(estimator, "iterations", interrupted)
+    with pytest.warns(UserWarning, match="interrupted"):
+        estimator.fit(images())
+    assert estimator.n_iter_ == 2
+    assert estimator.transform(images()).shape == (10, 2)
+
+
+@pytest.mark.parametrize("junk", [1e30, np.inf, -np.inf, np.nan])
+def test_values_under_a_mask_are_not_even_looked_at(fitted, junk):
+    x = images(6, missing=0)
+    observed = np.random.default_rng(1).random(x.shape) < 0.5
+    x[observed & (np.random.default_rng(2).random(x.shape) < 0.1)] = np.nan
+    mask = abpnet.Mask(observed)
+    expected = fitted.recover(x, mask)
+    np.testing.assert_array_equal(fitted.recover(np.where(observed, x, junk), mask), expected)
+    again, other = (
+        GeneratorNetwork(**FAST).fit(values, observation=mask).latents_ for values in (x, np.where(observed, x, junk))
+    )
+    np.testing.assert_array_equal(again, other)
+
+
+@pytest.mark.parametrize("shape", [(10, 8, 8), (8, 8), (5, 1, 8, 8), (10, 1, 9, 9)], ids=str)
+def test_a_mask_of_another_shape_is_refused(shape):
+    with pytest.raises(ValueError, match="a mask of shape"):
+        GeneratorNetwork(**FAST).fit(images(), observation=abpnet.Mask(np.ones(shape)))
+
+
+def test_one_mask_may_hold_for_all_channels_and_examples(fitted):
+    observed = np.random.default_rng(1).random((1, 1, 8, 8)) < 0.5
+    x = images(missing=0)
+    expected = fitted.recover(x, abpnet.Mask(np.broadcast_to(observed, x.shape).copy()))
+    np.testing.assert_array_equal(fitted.recover(x, abpnet.Mask(observed)), expected)
+
+
+def test_learned_from_projections_it_takes_signals_and_the_other_way_round(fitted):
+    projection = abpnet.Projection.random((1, 8, 8), 20)
+    x = images(missing=0)
+    y = projection(torch.from_numpy(x)).numpy()
+    indirect = GeneratorNetwork(**FAST).fit(y, observation=projection)
+    assert indirect.transform(x).shape == (10, 2)
+    assert indirect.impute(images()).shape == x.shape
+    seen = np.random.default_rng(0).random(y.shape) < 0.8
+    assert fitted.recover(y, abpnet.Mask(seen, projection)).shape == x.shape
+    with pytest.raises(ValueError, match=r"measurements of shape \(20,\), got \(1,\)"):
+        fitted.recover(y[:, :1], projection)
+
+
+@pytest.mark.parametrize("shape", [(4, 1, 1, 1), (4, 1, 8), (4, 1), (4, 1, 9, 9)], ids=str)
+def test_signals_of_another_shape_are_refused(fitted, shape):
+    with pytest.raises(ValueError, match="expected signals of shape"):
+        fitted.transform(np.zeros(shape, np.float32))
+
+
+def test_nothing_to_learn_from_is_said():
+    with pytest.raises(ValueError, match="nothing in X was observed"):
+        GeneratorNetwork(**FAST).fit(images(missing=1))
+
+
+def test_a_fully_hidden_example_among_others_is_no_harm():
+    x = images()
+    x[3] = np.nan
+    estimator = GeneratorNetwork(**FAST).fit(x)
+    assert np.isfinite(estimator.latents_).all()
+    assert np.isfinite(estimator.impute(x)).all()
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda net: net.sample(0),
+        lambda net: net.inverse_transform(np.zeros((0, 3))),
+        lambda net: net.impute(images(), start=np.zeros((3, 3))),
+        lambda net: net.impute(images(), start=np.zeros((10, 2))),
+    ],
+)
+def test_wrong_numbers_and_shapes_are_named(fitted, call):
+    with pytest.raises(ValueError, match="must be"):
+        call(fitted)
+
+
+def test_settings_may_be_numpy_scalars(tmp_path):
+    estimator = GeneratorNetwork(
+        np.int64(2),
+        noise_std=np.float32(0.3),
+        max_iter=np.int64(2),
+        max_seconds=np.float32(9),
+        device=torch.device("cpu"),
+        verbose=np.bool_(False),
+    ).fit(images())
+    estimator.save(tmp_path / "model")
+    loaded = GeneratorNetwork.load(tmp_path / "model")
+    np.testing.assert_array_equal(loaded.transform(images()), estimator.transform(images()))
+
+
+def test_half_precision_tensors_come_in(fitted):
+    x = torch.from_numpy(images()).bfloat16()
+    torch.testing.assert_close(fitted.transform(x), fitted.transform(x.float()))
+
+
+def test_factors_have_names(fitted):
+    assert list(fitted.get_feature_names_out()) == [f"generatornetwork{factor}" for factor in range(3)]
+
+
+def test_the_precision_is_kept(tmp_path):
+    estimator = GeneratorNetwork(**FAST, precision="bfloat16").fit(images())
+    estimator.save(tmp_path / "model")
+    loaded = GeneratorNetwork.load(tmp_path / "model")
+    assert loaded.precision_ == estimator.precision_ == {"precision": "bfloat16"}
+
+
+def test_saving_spares_what_abpnet_did_not_write(fitted, tmp_path):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(InputError, match="something else"):
+        fitted.save(tmp_path)
+    with pytest.raises(InputError, match="something else"):
+        fitted.save(tmp_path / "thesis.txt")
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"
+
+
+def test_a_model_learned_elsewhere_computes_here(fitted, tmp_path):
+    fitted.save(tmp_path / "model")
+    path = tmp_path / "model" / "state.json"
+    facts = json.loads(path.read_text())
+    facts["settings"]["device"] = "cuda:7"
+    path.write_text(json.dumps(facts))
+    loaded = GeneratorNetwork.load(tmp_path / "model", device="cpu")
+    np.testing.assert_array_equal(loaded.transform(images()), fitted.transform(images()))
+
+
+DAMAGE = {
+    "no settings": lambda facts: facts.pop("settings"),
+    "no shape of factors": lambda facts: facts.pop("latent_shape"),
+    "no history": lambda facts: facts.pop("history"),
+    "another setting": lambda facts: facts["settings"].update(colour="blue"),
+    "another network": lambda facts: facts["settings"].update(network={"kind": "Transformer"}),
+    "no noise": lambda facts: facts.update(noise_std=None),
+    "no precision": lambda facts: facts.update(precision=None),
+    "shape of factors a number": lambda facts: facts.update(latent_shape=5),
+    "empty recipe": lambda facts: facts["settings"].update(recipe={}),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_model_is_named(fitted, tmp_path, damage):
+    fitted.save(tmp_path / "model")
+    path = tmp_path / "model" / "state.json"
+    facts = json.loads(path.read_text())
+    DAMAGE[damage](facts)
+    path.write_text(json.dumps(facts))
+    with pytest.raises(InputError, match="model"):
+        GeneratorNetwork.load(tmp_path / "model")
 
 
 def test_max_seconds_stops():

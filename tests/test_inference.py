@@ -57,7 +57,7 @@ def test_langevin_draws_from_the_exact_posterior_of_the_linear_network(masked, p
     z = torch.randn(N_CHAINS, 3, generator=generator)
     root, step_size = None, 0.1
     if preconditioned:
-        root, step_size = precondition(model.latent_precision(z, generator, observation, n_rounds=5)), 0.2
+        root, step_size = precondition(model.latent_precision(z, generator, observation, scores_per_factor=5)), 0.2
     draws = draw(energy, z, 400, thin=8, step_size=step_size, generator=generator, root=root)
     mean, covariance = exact.mean[0].numpy(), exact.covariance[0].numpy()
     for i in range(3):
@@ -129,11 +129,26 @@ def test_mode_of_the_linear_network_is_its_posterior_mean(masked):
     torch.testing.assert_close(lowest, energy(z).detach())
 
 
-def test_fisher_information_gives_the_exact_posterior_precision_of_the_linear_network():
+def test_the_search_for_the_mode_returns_the_best_point_it_visited():
+    def steep(z):  # the first steps are far too long for this valley, and the search ends before it comes back
+        return 500 * z.square().sum(1)
+
+    start = torch.linspace(-0.02, 0.02, 9)[:, None]
+    z, lowest = find_mode(steep, start, n_steps=3, learning_rate=1.0)
+    torch.testing.assert_close(z, start)
+    torch.testing.assert_close(lowest, steep(start))
+
+
+# From one score of each of many examples, or from several of few.
+@pytest.mark.parametrize("n_examples", [N_CHAINS, 7])
+def test_fisher_information_gives_the_exact_posterior_precision_of_the_linear_network(n_examples):
     model, _, observation, exact = linear_case(masked=True)
+    observation = observation.select(torch.arange(n_examples))
     generator = torch.Generator().manual_seed(7)
-    z = torch.zeros(N_CHAINS, 3)
-    estimates = torch.stack([model.latent_precision(z, generator, observation) for _ in range(400)])
+    z = torch.zeros(n_examples, 3)
+    estimates = torch.stack(
+        [model.latent_precision(z, generator, observation, scores_per_factor=50) for _ in range(400)]
+    )
     standard_error = estimates.std(0) / 20
     assert ((estimates.mean(0) - exact.precision[0]).abs() < 5 * standard_error).all()
 

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from abpnet.errors import InputError
 from abpnet.latents import Latents
 
 CPU = torch.device("cpu")
@@ -62,3 +63,9 @@ def test_reopened_file_keeps_its_values(tmp_path):
     again = Latents.memory_mapped(path, 4, (3,))
     assert torch.equal(again.values[[3, 1]], z)
     assert torch.equal(again.values[[0, 2]], torch.zeros(2, 3))
+
+
+def test_a_file_of_other_chains_is_refused(tmp_path):
+    Latents.memory_mapped(tmp_path / "latents", 4, (3,))
+    with pytest.raises(InputError, match="48 bytes; 5 chains"):
+        Latents.memory_mapped(tmp_path / "latents", 5, (3,))

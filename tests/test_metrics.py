@@ -73,3 +73,9 @@ def test_chains_that_do_not_move_at_all_have_a_finite_divergence():
 
 def test_moments_can_be_written_as_json_numbers():
     assert all(type(value) is float for value in latent_moments(torch.ones(3, 2)).values())
+
+
+@pytest.mark.parametrize("metric", [error, psnr])
+def test_signals_of_another_shape_are_refused(metric):
+    with pytest.raises(ValueError, match="cannot be compared"):
+        metric(np.zeros((2, 1, 3)), np.zeros((2, 3, 3)))

@@ -188,8 +188,41 @@ def test_overwrite_replaces_an_earlier_run(tmp_path):
     run.log({"iteration": 1})
     run.finish({"error": 1.0})
     again = RunFolder.create(run.path, "demo", {"seed": 1}, overwrite=True)
-    assert [path.name for path in again.path.iterdir()] == ["config.json"]
     assert again.config["settings"] == {"seed": 1}
+    assert again.metrics() == []
+    assert again.result is None
+    assert not again.started
+    again.log({"iteration": 1})
+    assert sorted(path.name for path in again.path.iterdir()) == ["config.json", "metrics.jsonl"]
+
+
+@pytest.mark.parametrize("content", ["run", "empty", "nothing"])
+def test_a_run_that_is_discarded_leaves_the_folder_as_it_was(tmp_path, content):
+    path = tmp_path / "run"
+    if content == "run":
+        run = new_run(tmp_path)
+        path = run.path
+        run.log({"iteration": 1})
+        run.save_checkpoint(1, TENSORS, facts_at(1))
+    elif content == "empty":
+        path.mkdir()
+    before = content_of(path) if path.exists() else None
+    RunFolder.create(path, "demo", {"seed": 1}, overwrite=True).discard()
+    assert (content_of(path) if path.exists() else None) == before
+
+
+def test_overwrite_through_a_link_replaces_the_run_it_leads_to(tmp_path):
+    run = new_run(tmp_path)
+    run.save_checkpoint(1, {"weight": torch.ones(1)}, {"iteration": 1})
+    kept = tmp_path / "kept.txt"
+    kept.write_text("elsewhere")
+    (run.path / "link").symlink_to(kept)
+    link = tmp_path / "latest"
+    link.symlink_to(run.path)
+    RunFolder.create(link, "demo", {"seed": 1}, overwrite=True).finish({})
+    assert sorted(path.name for path in run.path.iterdir()) == ["config.json", "result.json"]
+    assert link.is_symlink()
+    assert kept.exists()
 
 
 @pytest.mark.parametrize("config", [None, "{", "[]", '{"command": "demo"}', '{"name": "someone else\'s"}', "3"])
@@ -211,6 +244,10 @@ def test_folder_that_cannot_be_made_is_an_input_error(tmp_path):
         with pytest.raises(InputError) as refusal:
             RunFolder.create(path, "demo", {})
         assert str(path) in str(refusal.value)
+
+
+def facts_at(iteration):
+    return {"iteration": iteration, "history": [{"iteration": done + 1} for done in range(iteration)]}
 
 
 def test_metrics_come_back_row_by_row(tmp_path):
@@ -236,14 +273,39 @@ def test_resuming_drops_rows_after_the_checkpoint_and_the_torn_line(tmp_path):
     for iteration in range(1, 6):
         run.log({"iteration": iteration})
         if iteration == 3:
-            run.save_checkpoint(iteration, TENSORS, {"iteration": iteration})
+            run.save_checkpoint(iteration, TENSORS, facts_at(iteration))
     with (run.path / "metrics.jsonl").open("a") as file:
         file.write('{"iteration": 6, "er')
     tensors, facts = RunFolder(run.path).load_checkpoint()
-    assert facts == {"iteration": 3}
+    assert facts == facts_at(3)
     assert torch.equal(tensors["weight"], TENSORS["weight"])
     run.log({"iteration": 4, "again": True})
     assert run.metrics() == [{"iteration": 1}, {"iteration": 2}, {"iteration": 3}, {"iteration": 4, "again": True}]
+
+
+@pytest.mark.parametrize("damage", [b"\0" * 20 + b"\n", b'{"a": 1}\n', b"[1]\n", b"\xff\n", None])
+def test_resuming_needs_no_metrics(tmp_path, damage):
+    run = new_run(tmp_path)
+    run.save_checkpoint(2, TENSORS, facts_at(2))
+    if damage is not None:  # such as a power cut leaves
+        (run.path / "metrics.jsonl").write_bytes(damage)
+    run.load_checkpoint()
+    assert run.metrics() == [{"iteration": 1}, {"iteration": 2}]
+
+
+@pytest.mark.parametrize("facts", [{}, {"iteration": 2, "history": []}, {"iteration": "x", "history": [{}]}])
+def test_a_checkpoint_that_contradicts_itself_is_refused(tmp_path, facts):
+    run = new_run(tmp_path)
+    write_folder(run.path / "checkpoint-00000002", TENSORS, facts)
+    with pytest.raises(InputError, match="checkpoint-00000002"):
+        run.load_checkpoint()
+
+
+def test_facts_that_are_a_list_are_refused(tmp_path):
+    write_folder(tmp_path / "folder", TENSORS, {})
+    (tmp_path / "folder" / "state.json").write_text("[1]")
+    with pytest.raises(InputError, match="folder"):
+        read_folder(tmp_path / "folder")
 
 
 def test_resuming_without_a_checkpoint_starts_the_metrics_anew(tmp_path):
@@ -257,18 +319,18 @@ def test_resuming_without_a_checkpoint_starts_the_metrics_anew(tmp_path):
 def test_newest_checkpoint_alone_is_kept(tmp_path):
     run = new_run(tmp_path)
     for iteration in (9, 10, 100):
-        run.save_checkpoint(iteration, {"at": torch.tensor(iteration)}, {"iteration": iteration})
+        run.save_checkpoint(iteration, {"at": torch.tensor(iteration)}, facts_at(iteration))
     assert [path.name for path in run.checkpoints()] == ["checkpoint-00000100"]
     assert run.load_checkpoint()[0]["at"] == 100
 
 
 def test_older_checkpoint_outlives_a_crash_before_it_was_deleted(tmp_path, monkeypatch):
     run = new_run(tmp_path)
-    write_folder(run.path / "checkpoint-00000002", {}, {"iteration": 2})
-    write_folder(run.path / "checkpoint-00000010", {}, {"iteration": 10})
+    write_folder(run.path / "checkpoint-00000002", {}, facts_at(2))
+    write_folder(run.path / "checkpoint-00000010", {}, facts_at(10))
     (run.path / ".partial-checkpoint-00000011").mkdir()
     assert [path.name for path in run.checkpoints()] == ["checkpoint-00000002", "checkpoint-00000010"]
-    assert run.load_checkpoint()[1] == {"iteration": 10}
+    assert run.load_checkpoint()[1] == facts_at(10)
 
 
 def test_finishing_writes_the_result_and_deletes_the_checkpoints(tmp_path):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import sys
+import tempfile
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,16 +15,19 @@ import tyro
 
 from abpnet.errors import InputError
 from abpnet.runs import RunFolder
-from abpnet.tasks import complete, demo, explain, sample, texture
+from abpnet.tasks import complete, demo, explain, sample, sense, texture
 from abpnet.tasks.session import Interrupted, RunSettings, settings_from_json, settings_to_json
 
 __all__ = ["main"]
 
+# What torch says when it cannot get memory.
+OUT_OF_MEMORY = ("out of memory", "allocate memory", "Storage size calculation overflowed")
 DESCRIPTION = "Generative models of images learned from damaged, partial or indirect data."
 
 COMMANDS: dict[str, tuple[type[RunSettings], Callable[[Any, RunFolder], dict[str, Any]]]] = {
     "demo": (demo.DemoSettings, demo.run),
     "complete": (complete.CompleteSettings, complete.run),
+    "sense": (sense.SenseSettings, sense.run),
     "texture": (texture.TextureSettings, texture.run),
     "sample": (sample.SampleSettings, sample.run),
     "explain": (explain.ExplainSettings, explain.run),
@@ -41,6 +47,10 @@ class ResumeSettings:
     """Folder of the run."""
 
 
+def _tell(message: object) -> None:
+    print(f"abpnet: {message}", file=sys.stderr)
+
+
 def _brief(value: Any) -> str:
     return "-" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
 
@@ -57,6 +67,12 @@ def _start(settings: RunSettings) -> None:
     (command,) = (name for name, (kind, _) in COMMANDS.items() if type(settings) is kind)
     settings.check()
     values = settings_to_json(settings)
+    for name in ("source", "input"):
+        given = Path(str(values.get(name)))
+        if given.exists() and given.resolve().is_relative_to(settings.out.resolve()):
+            raise InputError(
+                f"{given}: stands in --out {settings.out}, which this command writes; choose another --out"
+            )
     folder = RunFolder.create(settings.out, command, values, settings.overwrite)
     try:
         _execute(command, settings_from_json(type(settings), values, settings.out), folder)
@@ -78,11 +94,14 @@ def _resume(path: Path) -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run a command and exit: 0 done, 2 bad input, 130 or 143 interrupted (nothing is lost).
+    """Run a command and exit: 0 done, 1 a fault of abpnet, 2 bad input, 130 or 143 interrupted (nothing is lost).
 
     Args:
         arguments: Those of the command line by default.
     """
+    for stream in (sys.stdout, sys.stderr):  # names of files need not be text in the terminal's encoding
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     kinds: dict[str, Any] = {name: kind for name, (kind, _) in COMMANDS.items()} | {"resume": ResumeSettings}
     try:
         settings: Any = tyro.extras.subcommand_cli_from_dict(
@@ -93,14 +112,25 @@ def main(arguments: list[str] | None = None) -> None:
         else:
             _start(settings)
     except InputError as error:
-        print(f"abpnet: {error}", file=sys.stderr)
+        _tell(error)
+        sys.exit(2)
+    except OSError as error:  # no permission, no space, a name too long
+        _tell(f"{error.filename or 'a file'}: {error.strerror or error}")
         sys.exit(2)
     except Interrupted as interrupted:
-        print(f"abpnet: {interrupted}", file=sys.stderr)
+        _tell(interrupted)
         sys.exit(interrupted.exit_code)
     except KeyboardInterrupt:
-        print("abpnet: stopped at once; the last checkpoint is kept", file=sys.stderr)
+        _tell("stopped at once; the last checkpoint is kept")
         sys.exit(130)
+    except Exception as error:
+        if isinstance(error, MemoryError) or any(sign in str(error) for sign in OUT_OF_MEMORY):
+            _tell(f"not enough memory; ask for fewer or smaller signals ({str(error).splitlines()[0]})")
+            sys.exit(2)
+        with tempfile.NamedTemporaryFile("w", prefix="abpnet-error-", suffix=".txt", delete=False) as file:
+            traceback.print_exc(file=file)
+        _tell(f"a fault of abpnet itself, {type(error).__name__}: {error}; please report it with {file.name}")
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -8,37 +8,52 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict
 from itertools import islice
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.utils import Tags, check_array, check_random_state
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils import Tags, check_array
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor, nn
 
 from abpnet import saving
+from abpnet.arrays import (
+    check_factors,
+    check_measurements,
+    check_range,
+    converter,
+    fill_in,
+    mean_of,
+    seed_of,
+    signal_shape,
+    to_tensor,
+    without_hidden,
+)
 from abpnet.emissions import Gaussian
 from abpnet.explaining import decode, explain, linear_start, posterior_draws, regress
 from abpnet.factor_analysis import FactorAnalysis
 from abpnet.learning import Iteration, alternate, begin
 from abpnet.model import GeneratorModel
 from abpnet.networks import auto_network, initialise
-from abpnet.observations import Complete, Mask, Observation, Projection, as_observation, hide_missing
+from abpnet.observations import Complete, Observation, as_observation, hide_missing, unmasked
 from abpnet.precision import PRECISIONS, try_precisions
 from abpnet.recipes import RECIPES, Recipe
 from abpnet.runs import delay_interruption
 
 __all__ = ["GeneratorNetwork"]
 
+# Below it, and above its inverse, float32 no longer holds a sum of squared residuals over the variance.
+SMALLEST_NOISE = 1e-6
 # Draws averaged into one posterior mean.
 POSTERIOR_DRAWS = 30
 # Chains that the linear start of inference is regressed on, at most.
 MOST_CHAINS_REGRESSED = 2000
 
 
-class GeneratorNetwork(TransformerMixin, BaseEstimator):
+class GeneratorNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """A generator network learned by alternating back-propagation from complete, incomplete or indirect data.
 
     `y = A(f(z; W)) + e`, `z ~ N(0, I)`, `e ~ N(0, noise_std^2)` (Han, Lu, Zhu and Wu, AAAI 2017). Arrays and tensors
@@ -132,14 +147,20 @@ class GeneratorNetwork(TransformerMixin, BaseEstimator):
         """
         recipe = self._check_settings()
         y, seen, _ = self._validate(X, observation, reset=True)
-        generator = torch.Generator(self._device()).manual_seed(_seed(self.random_state))
-        self.signal_shape_ = tuple(y.shape[1:]) if observation is None else _signal_shape(y, seen, self.network)
-        self.model_ = self._build_model(self.signal_shape_, generator)
+        generator = torch.Generator(self._device()).manual_seed(seed_of(self.random_state))
+        if seen.observed is not None and not seen.observed.any():
+            raise ValueError("nothing in X was observed; learning needs at least one entry")
+        shape = signal_shape(y, seen)
+        self.model_ = self._build_model(shape, generator, indirect=not isinstance(unmasked(seen), Complete))
+        if shape is None:
+            shape = tuple(self.model_.sample(1, torch.Generator(generator.device)).shape[1:])
+        self.signal_shape_ = shape
+        self.n_features_in_ = self.signal_shape_[0]
         self.state_ = begin(self.model_, y, seen, recipe=recipe, generator=generator)
         self.precision_ = self._choose_precision(y, seen, recipe)
         if checkpoint is not None:
             self.state_.restore(*checkpoint)
-        self.history_: list[dict[str, int | float]] = []
+        self.history_ = self.state_.history
         learning = alternate(
             self.model_, y, seen, recipe=recipe, state=self.state_, precision=self.precision_["precision"]
         )
@@ -147,9 +168,7 @@ class GeneratorNetwork(TransformerMixin, BaseEstimator):
             while self.state_.iteration < self.max_iter and (
                 self.max_seconds is None or self.state_.seconds < self.max_seconds
             ):
-                iteration = next(learning)
-                self.history_.append(iteration.row())
-                yield iteration
+                yield next(learning)
         finally:
             learning.close()
             self._conclude()
@@ -178,20 +197,29 @@ class GeneratorNetwork(TransformerMixin, BaseEstimator):
     def inverse_transform(self, Z: Any) -> Any:
         """Signals f(Z), (n, *shape)."""
         check_is_fitted(self)
-        z = _to_tensor(Z)
-        if z.shape[1:] != self.model_.latent_shape:
-            raise ValueError(f"Z must be (n, *{self.model_.latent_shape}), got {tuple(z.shape)}")
-        return _converter(Z)(self._decode(z))
+        z = to_tensor(Z)
+        check_factors("Z", z, self.model_.latent_shape)
+        return converter(Z)(self._decode(z))
 
     def reconstruct(self, X: Any) -> Any:
         """`inverse_transform(transform(X))`."""
         return self.inverse_transform(self.transform(X))
 
-    def recover(self, Y: Any, observation: Any) -> Any:
-        """Signals (n, *shape) that explain the measurements Y of them; NaN in Y = missing."""
+    def recover(self, Y: Any, observation: Any, random_state: Any = 0, start: Any = None) -> Any:
+        """Signals that explain measurements of them: their posterior mean.
+
+        Args:
+            Y: (n, *measured) measurements; NaN = missing.
+            observation: How Y came about, as in `fit`.
+            random_state: Seed of the draws that are averaged.
+            start: (n, *latent_shape) where the chains start, as in `impute`.
+
+        Returns:
+            (n, *shape).
+        """
         check_is_fitted(self)
         y, observation, convert = self._validate(Y, observation)
-        return convert(self._decode(self._explain(y, observation)))
+        return convert(mean_of(islice(self._draw(y, observation, start, random_state), POSTERIOR_DRAWS)))
 
     def impute(self, X: Any, n_imputations: int | None = None, random_state: Any = 0, start: Any = None) -> Any:
         """Fill in what is missing.
@@ -211,18 +239,12 @@ class GeneratorNetwork(TransformerMixin, BaseEstimator):
         if n_imputations is not None and n_imputations < 1:
             raise ValueError(f"n_imputations must be at least 1, got {n_imputations}")
         y, observation, convert = self._validate(X, None)
-        z = self._explain(y, observation) if start is None else _to_tensor(start)
-        generator = torch.Generator(self._device()).manual_seed(_seed(random_state))
-        chains = posterior_draws(self.model_, y, observation, z, generator, self.precision_["precision"])
-        signals = (self._decode(factors) for factors in chains)
+        signals = self._draw(y, observation, start, random_state)
         if n_imputations is None:
-            total = torch.zeros_like(y)
-            for signal in islice(signals, POSTERIOR_DRAWS):
-                total += signal
-            return convert(_fill(y, observation, total / POSTERIOR_DRAWS))
-        noise = torch.Generator().manual_seed(_seed(random_state))
+            return convert(fill_in(y, observation, mean_of(islice(signals, POSTERIOR_DRAWS))))
+        noise = torch.Generator().manual_seed(seed_of(random_state))
         noisy = (self.model_.emission.sample(signal, noise) for signal in islice(signals, n_imputations))
-        return convert(torch.stack([_fill(y, observation, signal) for signal in noisy]))
+        return convert(torch.stack([fill_in(y, observation, signal) for signal in noisy]))
 
     def sample(self, n: int = 1, *, latent_shape: Sequence[int] | None = None, random_state: Any = None) -> np.ndarray:
         """New signals f(z), z drawn from the prior, (n, *shape).
@@ -233,7 +255,9 @@ class GeneratorNetwork(TransformerMixin, BaseEstimator):
             random_state: Seed; the estimator's by default.
         """
         check_is_fitted(self)
-        generator = torch.Generator().manual_seed(_seed(self.random_state if random_state is None else random_state))
+        if n < 1:
+            raise ValueError(f"n must be at least 1, got {n}")
+        generator = torch.Generator().manual_seed(seed_of(self.random_state if random_state is None else random_state))
         shape = self.model_.latent_shape
         if latent_shape is not None:
             if len(latent_shape) != len(shape) - 1:
@@ -244,8 +268,16 @@ class GeneratorNetwork(TransformerMixin, BaseEstimator):
         return self._decode(self.model_.prior.sample((n, *shape), generator)).numpy()
 
     def _explain(self, y: Tensor, observation: Observation) -> Tensor:
-        start = linear_start(self.linear_start_, y, observation, self.model_.latent_shape)
+        start = linear_start(self.linear_start_, y, observation, self.model_.latent_shape, self.signal_shape_)
         return explain(self.model_, y, observation, start, self.precision_["precision"])
+
+    def _draw(self, y: Tensor, observation: Observation, start: Any, random_state: Any) -> Iterator[Tensor]:
+        """Signals f(z) of factors drawn from their posterior, without end."""
+        z = self._explain(y, observation) if start is None else to_tensor(start)
+        check_factors("start", z, self.model_.latent_shape, len(y))
+        generator = torch.Generator(self._device()).manual_seed(seed_of(random_state))
+        chains = posterior_draws(self.model_, y, observation, z, generator, self.precision_["precision"])
+        return (self._decode(factors) for factors in chains)
 
     def _decode(self, z: Tensor) -> Tensor:
         return decode(self.model_, z, self.precision_["precision"])
@@ -256,23 +288,27 @@ class GeneratorNetwork(TransformerMixin, BaseEstimator):
         """Write weights (safetensors) and settings (JSON) into a folder, complete or not at all; no pickle.
 
         Args:
-            folder: Created, or replaced if it is there.
+            folder: Created, or replaced if a saved estimator is there.
+
+        Raises:
+            ValueError: If something else is there.
         """
         check_is_fitted(self)
         saving.save(self, Path(folder))
 
     @classmethod
-    def load(cls, folder: str | Path, network: nn.Module | None = None) -> GeneratorNetwork:
+    def load(cls, folder: str | Path, network: nn.Module | None = None, device: str = "auto") -> GeneratorNetwork:
         """Read what `save` wrote.
 
         Args:
             folder: The folder.
             network: A module of the caller's own, if the estimator was fitted with one; its weights are replaced.
+            device: Where it is to compute, whatever the machine it was learned on had.
 
         Raises:
             ValueError: If the folder is absent, damaged or of another version, or needs a network.
         """
-        return saving.load(cls, Path(folder), network)
+        return saving.load(cls, Path(folder), network, device)
 
     # ---- checks ----
 
@@ -286,8 +322,12 @@ class GeneratorNetwork(TransformerMixin, BaseEstimator):
     def _check_settings(self) -> Recipe:
         if self.precision not in ("auto", *PRECISIONS):
             raise ValueError(f"precision must be auto, {' or '.join(PRECISIONS)}; got {self.precision!r}")
-        if self.max_iter < 1:
-            raise ValueError(f"max_iter must be at least 1, got {self.max_iter!r}")
+        if not isinstance(self.max_iter, Integral) or self.max_iter < 1:
+            raise ValueError(f"max_iter must be a whole number of at least 1, got {self.max_iter!r}")
+        if self.max_seconds is not None and not self.max_seconds > 0:
+            raise ValueError(f"max_seconds must be above 0, or None; got {self.max_seconds!r}")
+        if not SMALLEST_NOISE <= self.noise_std <= 1 / SMALLEST_NOISE:
+            raise ValueError(f"noise_std must be {SMALLEST_NOISE:g} to {1 / SMALLEST_NOISE:g}, got {self.noise_std!r}")
         if min(self._latent_shape(), default=0) < 1:
             raise ValueError(f"latent_dim must be at least 1, or a shape such as (8, 7, 7); got {self.latent_dim!r}")
         if isinstance(self.recipe, Recipe):
@@ -297,23 +337,32 @@ class GeneratorNetwork(TransformerMixin, BaseEstimator):
         return RECIPES[self.recipe]
 
     def _latent_shape(self) -> tuple[int, ...]:
-        return (self.latent_dim,) if isinstance(self.latent_dim, int) else tuple(self.latent_dim)
+        sizes = self.latent_dim if isinstance(self.latent_dim, (tuple, list)) else (self.latent_dim,)
+        if not all(isinstance(size, Integral) and not isinstance(size, bool) for size in sizes):
+            raise ValueError(f"latent_dim must be a whole number or a shape of such, got {self.latent_dim!r}")
+        return tuple(int(size) for size in sizes)
+
+    @property
+    def _n_features_out(self) -> int:
+        return self._latent_shape()[0]
 
     def _device(self) -> torch.device:
         automatic = "cuda" if torch.cuda.is_available() else "cpu"
         return torch.device(automatic if self.device == "auto" else self.device)
 
-    def _build_model(self, shape: Sequence[int], generator: torch.Generator) -> GeneratorModel:
+    def _build_model(self, shape: Sequence[int] | None, generator: torch.Generator, indirect: bool) -> GeneratorModel:
         latent_shape = self._latent_shape()
         if isinstance(self.network, nn.Module):
             network = copy.deepcopy(self.network)
             if any(parameter.is_meta for parameter in network.parameters()):
                 network = initialise(network, generator)
         elif self.network == "auto":
-            network = initialise(auto_network(latent_shape, shape), generator)
+            if shape is None:
+                raise ValueError("the shape of the signals cannot be told from their measurements; pass network=...")
+            network = initialise(auto_network(latent_shape, shape, indirect), generator)
         else:
             raise ValueError(f"network must be 'auto' or a torch.nn.Module, got {self.network!r}")
-        return GeneratorModel(network, latent_shape, emission=Gaussian(self.noise_std)).to(generator.device)
+        return GeneratorModel(network, latent_shape, emission=Gaussian(float(self.noise_std))).to(generator.device)
 
     def _choose_precision(self, y: Tensor, observation: Observation, recipe: Recipe) -> dict[str, Any]:
         """The precision asked for, or the outcome of a trial on the first batch."""
@@ -323,71 +372,27 @@ class GeneratorNetwork(TransformerMixin, BaseEstimator):
         some = torch.arange(min(len(y), recipe.batch_size))
         z, seen = self.state_.latents.read(some, device), observation.select(some).to(device)
         trial_noise = torch.Generator(device).manual_seed(0)  # the trial leaves no trace in what is learned
-        trial = try_precisions(self.model_, z, y[some].to(device), seen, recipe.step_size, trial_noise)
-        return asdict(trial)
+        return asdict(
+            try_precisions(
+                self.model_, z, y[some].to(device), seen, recipe.step_size, trial_noise, recipe.preconditioned
+            )
+        )
 
     def _validate(
         self, X: Any, observation: Any, reset: bool = False
     ) -> tuple[Tensor, Observation, Callable[[Tensor], Any]]:
         """Finite observations, how they came about, and how to give back results in the kind X came in."""
-        convert = _converter(X)
-        X = X.detach().cpu().numpy() if isinstance(X, Tensor) else X
-        indirect = observation is not None and not isinstance(observation, (Complete, Mask))
-        X = (
-            validate_data(
-                self,
-                X,
-                reset=reset,
-                dtype=np.float32,
-                ensure_all_finite="allow-nan",
-                allow_nd=True,
-            )
-            if not indirect
-            else check_array(X, dtype=np.float32, ensure_all_finite="allow-nan", allow_nd=True)
-        )
-        if reset:
-            self.n_features_in_ = X.shape[1]
-        if X.ndim > 2 and not indirect:
-            _check_range(X)
-        y, seen = hide_missing(torch.from_numpy(X if X.flags.writeable else X.copy()), as_observation(observation))
+        convert, observation = converter(X), as_observation(observation)
+        X = without_hidden(X, observation)
+        if not isinstance(unmasked(observation), Complete):
+            X = check_array(X, dtype=np.float32, ensure_all_finite="allow-nan", allow_nd=True)
+            if not reset:
+                check_measurements(X, observation, self.signal_shape_)
+        else:
+            X = validate_data(self, X, reset=reset, dtype=np.float32, ensure_all_finite="allow-nan", allow_nd=True)
+            if X.ndim > 2:
+                check_range(X)
+            if not reset and X.shape[1:] != self.signal_shape_:
+                raise ValueError(f"expected signals of shape {self.signal_shape_}, got {X.shape[1:]}")
+        y, seen = hide_missing(torch.from_numpy(X if X.flags.writeable else X.copy()), observation)
         return y, seen, convert
-
-
-def _check_range(X: np.ndarray) -> None:
-    low, high = np.nanmin(X, initial=0.0), np.nanmax(X, initial=0.0)
-    if low < -1 or high > 1:
-        raise ValueError(
-            f"X must lie in [-1, 1], found {low:.4g} to {high:.4g}; for whole numbers 0..255 pass X / 127.5 - 1"
-        )
-
-
-def _signal_shape(y: Tensor, observation: Observation, network: Any) -> tuple[int, ...]:
-    """Shape of the signals behind measurements."""
-    measured = observation.of if isinstance(observation, Mask) else observation
-    if isinstance(measured, Complete):
-        return tuple(y.shape[1:])
-    if isinstance(measured, Projection):
-        return measured.shape
-    if isinstance(network, nn.Module):
-        return tuple(getattr(network, "shape", ()))
-    raise ValueError("the shape of the signals cannot be told from their measurements; pass network=...")
-
-
-def _to_tensor(values: Any) -> Tensor:
-    return torch.as_tensor(np.asarray(values), dtype=torch.float32)
-
-
-def _converter(like: Any) -> Callable[[Tensor], Any]:
-    """How to give back results: tensors for tensors, arrays for everything else."""
-    return (lambda result: result) if isinstance(like, Tensor) else (lambda result: result.numpy())
-
-
-def _seed(random_state: Any) -> int:
-    if isinstance(random_state, (int, np.integer)):
-        return int(random_state)
-    return int(check_random_state(random_state).randint(2**31 - 1))
-
-
-def _fill(y: Tensor, observation: Observation, estimate: Tensor) -> Tensor:
-    """What was observed, and the estimate elsewhere."""
-    return y if observation.observed is None else torch.where(observation.observed, y, estimate)

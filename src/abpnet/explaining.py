@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -15,19 +14,18 @@ from abpnet import factor_analysis
 from abpnet.emissions import Gaussian
 from abpnet.factor_analysis import FactorAnalysis
 from abpnet.inference import find_mode, langevin, precondition
-from abpnet.model import GeneratorModel, frozen_decoder
-from abpnet.observations import Complete, Mask, Observation, as_observation, hide_missing
+from abpnet.model import SCORES_PER_FACTOR, GeneratorModel, frozen_decoder
+from abpnet.observations import Complete, Observation, Operator, Projection, as_observation, hide_missing, unmasked
 
-__all__ = ["decode", "explain", "infer", "linear_start", "posterior_draws", "regress"]
+__all__ = ["decode", "explain", "infer", "linear_measured", "linear_start", "posterior_draws", "regress"]
 
 # Rows are explained in batches of exactly this many (the last one padded): arithmetic libraries round differently for
 # different sizes, and no row may depend on how many others came along.
 BATCH = 64
 MODE_STEPS = 300
-START_GRID = 2.0**12
+# Draws of white noise from which the variances of its measurements are told.
+NOISE_DRAWS = 64
 DRAW_STEP_SIZE, STEPS_BEFORE_FIRST_DRAW, STEPS_BETWEEN_DRAWS = 0.5, 40, 4
-# A covariance of d factors is estimated from this many times d scores.
-SCORES_PER_FACTOR = 20
 
 
 def _batches(n: int) -> Iterator[tuple[Tensor, slice]]:
@@ -99,11 +97,10 @@ def posterior_draws(
         precision: Arithmetic inside the network.
     """
     decoder, device = frozen_decoder(model.network, precision), _device(model)
-    n_rounds = math.ceil(SCORES_PER_FACTOR * start.shape[1] / min(BATCH, len(y)))
     batches = []
     for index in torch.arange(len(y)).split(BATCH):
         seen, z = observation.select(index).to(device), start[index].to(device)
-        root = precondition(model.latent_precision(z, generator, seen, decoder, n_rounds))
+        root = precondition(model.latent_precision(z, generator, seen, decoder, SCORES_PER_FACTOR))
         batches.append((partial(model.energy, y=y[index].to(device), observation=seen, decoder=decoder), root, z))
     n_steps = STEPS_BEFORE_FIRST_DRAW
     while True:
@@ -134,30 +131,51 @@ def regress(model: GeneratorModel, z: Float[Tensor, "n d"], precision: str = "fl
     return FactorAnalysis(coefficients[:-1].T.contiguous(), coefficients[-1].contiguous(), variance)
 
 
+def linear_measured(linear: FactorAnalysis, measured: Observation, shape: Sequence[int]) -> FactorAnalysis | None:
+    """The linear model of A x: loadings A W, mean A b, and of the noise A e the variances; None if A is not linear."""
+    if isinstance(measured, Complete):
+        return linear
+    if not (isinstance(measured, Projection) or (isinstance(measured, Operator) and measured.linear)):
+        return None
+
+    def measure(rows: Tensor) -> Tensor:
+        return measured(rows.unflatten(1, tuple(shape))).flatten(1)
+
+    loadings, mean = measure(linear.loadings.T), measure(linear.mean[None])[0]
+    draws = torch.randn(NOISE_DRAWS, len(linear.mean), generator=torch.Generator().manual_seed(0))
+    noise = measure(draws * linear.noise_variance.sqrt())
+    return FactorAnalysis(loadings.T.contiguous(), mean, noise.square().mean(0).clamp(min=1e-6))
+
+
 def linear_start(
-    linear: FactorAnalysis | None, y: Tensor, observation: Observation, latent_shape: Sequence[int]
+    linear: FactorAnalysis | None,
+    y: Tensor,
+    observation: Observation,
+    latent_shape: Sequence[int],
+    signal_shape: Sequence[int],
 ) -> Float[Tensor, "n *latent"]:
     """Where the search for each example's factors starts: its posterior mean under a linear model of the signals.
 
-    Zero, the prior's mean, where there is no linear model or something else than the signals was measured.
+    Zero, the prior's mean, where there is no linear model or the measurement is not known to be linear.
 
     Args:
         linear: From `regress`.
         y: Observations, finite everywhere.
         observation: How they came about.
         latent_shape: Shape of one example's factors.
+        signal_shape: Shape of one signal.
     """
     start = torch.zeros(len(y), *latent_shape)
-    measured_otherwise = observation.of if isinstance(observation, Mask) else observation
-    if linear is None or not isinstance(measured_otherwise, Complete):
+    linear = None if linear is None else linear_measured(linear, unmasked(observation), signal_shape)
+    if linear is None:
         return start
+    # The last bits of a matrix product depend on a row's place in the batch; rounding to float32 drops them.
     exact = FactorAnalysis(*(parameter.double() for parameter in linear))
     for index, rows in _batches(len(y)):
         observed = observation.select(index).observed
         observed = None if observed is None else observed.expand_as(y[index]).flatten(1)
         mean = factor_analysis.posterior(exact, y[index].flatten(1).double(), observed).mean
-        # The last bits of a matrix product depend on a row's place in the batch; a start needs no last bits.
-        start[rows] = (mean * START_GRID).round()[: rows.stop - rows.start].float() / START_GRID
+        start[rows] = mean[: rows.stop - rows.start].float()
     return start
 
 

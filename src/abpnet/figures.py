@@ -93,4 +93,5 @@ def save_curves(path: Path, history: Sequence[Mapping[str, Any]]) -> None:
         axes.tick_params(labelsize=8)
         axes.grid(alpha=0.3)
         axes.set_ylim(bottom=0)
+        axes.xaxis.get_major_locator().set_params(integer=True)
     figure.savefig(path, dpi=110)

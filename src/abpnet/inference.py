@@ -20,6 +20,7 @@ __all__ = [
     "find_mode",
     "gradient_descent",
     "langevin",
+    "langevin_noise",
     "precondition",
 ]
 
@@ -60,6 +61,20 @@ def _apply(matrix: Tensor, z: Tensor) -> Tensor:
     return (matrix @ z.flatten(2)).view_as(z) if z.dim() > 2 else z @ matrix.T
 
 
+def langevin_noise(
+    z: Float[Tensor, "n *latent"],
+    *,
+    step_size: float,
+    generator: torch.Generator,
+    temperature: float = 1.0,
+    root: Float[Tensor, "d d"] | None = None,
+) -> Float[Tensor, "n *latent"]:
+    """What chance adds to z in one step: `s sqrt(T) R u`, `u ~ N(0, I)`; arguments as `langevin`."""
+    noise = torch.randn(z.shape, generator=generator, device=generator.device).to(z)
+    noise = noise if root is None else _apply(root, noise)
+    return (step_size * math.sqrt(temperature)) * noise
+
+
 @torch.no_grad()
 def langevin(
     energy: Energy,
@@ -91,9 +106,7 @@ def langevin(
         drift = gradient if root is None else _apply(root, _truncate(_apply(root.T, gradient)))
         z = z - (0.5 * step_size**2) * drift
         if temperature > 0:
-            noise = torch.randn(z.shape, generator=generator, device=generator.device).to(z)
-            noise = noise if root is None else _apply(root, noise)
-            z = z + (step_size * math.sqrt(temperature)) * noise
+            z = z + langevin_noise(z, step_size=step_size, generator=generator, temperature=temperature, root=root)
     return z
 
 

@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from abpnet.errors import InputError
+
 __all__ = ["Latents"]
 
 
@@ -33,9 +35,14 @@ class Latents:
             path: The file.
             n: Number of examples.
             latent_shape: Shape of one example's latent factors.
+
+        Raises:
+            InputError: If the file holds another number of values.
         """
         shape = (n, *latent_shape)
         size = torch.Size(shape).numel()
+        if path.exists() and path.stat().st_size != 4 * size:
+            raise InputError(f"{path}: {path.stat().st_size} bytes; {n} chains of shape {shape[1:]} take {4 * size}")
         return cls(torch.from_file(str(path), shared=True, size=size, dtype=torch.float32).view(shape))
 
     def __len__(self) -> int:

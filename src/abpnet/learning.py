@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Generator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
@@ -22,7 +22,7 @@ from abpnet.emissions import Gaussian
 from abpnet.errors import InputError
 from abpnet.latents import Latents
 from abpnet.metrics import DYNAMIC_RANGE, latent_moments
-from abpnet.model import GeneratorModel, autocast, frozen_decoder
+from abpnet.model import SCORES_PER_FACTOR, GeneratorModel, autocast, frozen_decoder
 from abpnet.observations import Observation, as_observation, hide_missing
 from abpnet.recipes import Recipe
 from abpnet.runs import by_part
@@ -31,8 +31,6 @@ __all__ = ["Iteration", "LearningState", "alternate", "begin"]
 
 # Running means: the latent factors' posterior precision over batches, the noise variance over weight updates.
 PRECISION_DECAY, NOISE_DECAY = 0.95, 0.98
-# The first precision is estimated from this many scores per factor, so that the first steps are no wild ones.
-SCORES_PER_FACTOR = 20
 SMALLEST_NOISE_STD = 0.01
 # Few hundred updates must do: the second moments forget faster than usual.
 ADAM_SECOND_DECAY = 0.99
@@ -81,6 +79,7 @@ class LearningState:
         updates: Weight updates so far.
         iteration: Passes so far.
         seconds: Spent so far.
+        history: One row per pass, see `Iteration.row`.
     """
 
     model: GeneratorModel
@@ -92,6 +91,7 @@ class LearningState:
     updates: int = 0
     iteration: int = 0
     seconds: float = 0.0
+    history: list[dict[str, int | float]] = field(default_factory=list)
 
     def tensors(self) -> dict[str, Tensor]:
         """Every tensor of the state, by name."""
@@ -113,6 +113,8 @@ class LearningState:
             "updates": self.updates,
             "seconds": self.seconds,
             "noise_std": noise_std,
+            "history": list(self.history),
+            "optimizer": sorted(part for part in self.tensors() if part.startswith("optimizer.")),
         }
 
     def learn_noise(self, mean_square: float) -> None:
@@ -139,11 +141,23 @@ class LearningState:
             self.latent_precision.copy_(tensors["latent_precision"])
             self.generator.set_state(tensors["generator"])
             self.iteration, self.updates, self.seconds = facts["iteration"], facts["updates"], facts["seconds"]
+            self.history[:] = facts["history"]
             if facts["noise_std"] is not None:
                 self.model.emission = Gaussian(facts["noise_std"])
-        except (KeyError, RuntimeError) as error:
-            raise InputError(f"the checkpoint does not fit this model and these data: {error}") from None
-        memories = {int(index): memory for index, memory in by_part(parts["optimizer"]).items()}
+            self._restore_optimizer(parts["optimizer"], facts["optimizer"])
+        except (KeyError, RuntimeError, TypeError, ValueError) as error:
+            reason = " ".join(str(error).split())
+            raise InputError(f"the checkpoint does not fit this model and these data: {reason}") from None
+
+    def _restore_optimizer(self, tensors: dict[str, Tensor], names: list[str]) -> None:
+        if {f"optimizer.{name}" for name in tensors} != set(names):
+            raise ValueError(f"{len(tensors)} of {len(names)} tensors of the optimizer are there")
+        memories = {int(index): memory for index, memory in by_part(tensors).items()}
+        weights = list(self.model.network.parameters())
+        for index, memory in memories.items():
+            for name, value in memory.items():
+                if value.dim() and value.shape != weights[index].shape:
+                    raise ValueError(f"the optimizer's {name} of weight {index} has shape {tuple(value.shape)}")
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": memories, "param_groups": groups})
 
@@ -225,8 +239,8 @@ def _explain_away(
     root = None
     if recipe.preconditioned:
         decay = PRECISION_DECAY if state.updates else 0.0
-        n_rounds = math.ceil(SCORES_PER_FACTOR * z.shape[1] / len(z)) if state.updates == 0 else 1
-        latest = model.latent_precision(z, state.generator, observation, decoder, n_rounds)
+        n_scores = 0 if state.updates else SCORES_PER_FACTOR
+        latest = model.latent_precision(z, state.generator, observation, decoder, n_scores)
         state.latent_precision.lerp_(latest, 1 - decay)
         root = inference.precondition(state.latent_precision)
     return inference.langevin(
@@ -315,10 +329,12 @@ def alternate(
             n_observed += n_entries
         state.iteration += 1
         state.seconds = time.monotonic() - start
-        yield Iteration(
+        iteration = Iteration(
             iteration=state.iteration,
             seconds=state.seconds,
             energy=float(energy) / len(y),
             error=float(residual / n_observed) / DYNAMIC_RANGE,
             **latent_moments(state.latents.values),
         )
+        state.history.append(iteration.row())
+        yield iteration

@@ -13,7 +13,10 @@ DYNAMIC_RANGE = 2.0
 
 
 def _difference(estimate: np.ndarray, truth: np.ndarray, where: np.ndarray | None) -> np.ndarray:
-    difference = np.asarray(estimate, np.float64) - np.asarray(truth, np.float64)
+    estimate, truth = np.asarray(estimate, np.float64), np.asarray(truth, np.float64)
+    if estimate.shape != truth.shape:
+        raise ValueError(f"signals of shape {estimate.shape} cannot be compared with the truth of shape {truth.shape}")
+    difference = estimate - truth
     chosen = difference.ravel() if where is None else difference[np.broadcast_to(where, difference.shape)]
     if chosen.size == 0:
         raise ValueError("no entry to compare: `where` selects nothing")
@@ -27,6 +30,9 @@ def error(estimate: np.ndarray, truth: np.ndarray, where: np.ndarray | None = No
         estimate: Recovered signals.
         truth: True signals of the same shape.
         where: True where to compare, broadcastable to the signals; everywhere by default.
+
+    Raises:
+        ValueError: If the shapes differ or nothing is compared.
     """
     return float(np.abs(_difference(estimate, truth, where)).mean() / DYNAMIC_RANGE)
 
@@ -38,6 +44,9 @@ def psnr(estimate: np.ndarray, truth: np.ndarray, where: np.ndarray | None = Non
         estimate: Recovered signals.
         truth: True signals of the same shape.
         where: True where to compare, broadcastable to the signals; everywhere by default.
+
+    Raises:
+        ValueError: If the shapes differ or nothing is compared.
     """
     mean_square = np.square(_difference(estimate, truth, where)).mean()
     return float(10 * np.log10(DYNAMIC_RANGE**2 / mean_square)) if mean_square > 0 else float("inf")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -15,6 +16,8 @@ from abpnet.priors import Prior, StandardNormal
 
 __all__ = ["Decoder", "GeneratorModel", "autocast", "frozen_decoder"]
 
+# A covariance of d factors is well estimated from this many times d scores.
+SCORES_PER_FACTOR = 20
 Decoder = Callable[[Tensor], Tensor]
 
 
@@ -106,10 +109,19 @@ class GeneratorModel(nn.Module):
             y: Observations, finite everywhere (see `hide_missing`).
             observation: How y came about; complete by default.
             decoder: What computes f(z); the network itself by default.
+
+        Raises:
+            ValueError: If y has another shape than A f(z).
         """
         observation = observation or Complete()
         signal = (decoder or self.network)(z)
-        log_prob = self.emission.log_prob(y, observation(signal).float())
+        measured = observation(signal).float()
+        if measured.shape != y.shape:
+            raise ValueError(
+                f"observations of shape {tuple(y.shape[1:])} cannot be explained by measurements A f(z), which have "
+                f"shape {tuple(measured.shape[1:])}"
+            )
+        log_prob = self.emission.log_prob(y, measured)
         if observation.observed is not None:
             log_prob = torch.where(observation.observed, log_prob, 0.0)
         return log_prob.flatten(1).sum(1)
@@ -150,13 +162,14 @@ class GeneratorModel(nn.Module):
         generator: torch.Generator,
         observation: Observation | None = None,
         decoder: Decoder | None = None,
-        n_rounds: int = 1,
+        scores_per_factor: int = 0,
     ) -> Float[Tensor, "d d"]:
         """Posterior precision of the latent factors, averaged over the batch and the positions of a map.
 
         `I + E[s s^T]` with the scores s of `scores`: the prior's precision plus the Fisher information. The expectation
-        is estimated from `n_rounds` scores of every example.
+        is estimated from one score of every example, or from more until they are `scores_per_factor * d`.
         """
+        n_rounds = max(1, math.ceil(scores_per_factor * z.shape[1] ** 2 / z.numel()))
         information = torch.zeros(z.shape[1], z.shape[1], device=z.device)
         for _ in range(n_rounds):
             rows = self.scores(z, generator, observation, decoder).transpose(0, 1).flatten(1)

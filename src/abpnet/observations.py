@@ -15,7 +15,17 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-__all__ = ["Complete", "Mask", "Observation", "Operator", "Projection", "as_observation", "hide_missing"]
+__all__ = [
+    "Complete",
+    "Mask",
+    "Observation",
+    "Operator",
+    "Projection",
+    "as_observation",
+    "check_mask",
+    "hide_missing",
+    "unmasked",
+]
 
 
 @runtime_checkable
@@ -123,9 +133,11 @@ class Operator:
 
     Args:
         measure: Function of a batch of signals that returns a batch of noise-free measurements.
+        linear: Whether it is known to be linear; inference then starts closer to its end.
     """
 
     measure: Callable[[Tensor], Tensor]
+    linear: bool = False
 
     @property
     def observed(self) -> None:
@@ -178,6 +190,11 @@ class Mask:
         return Mask(self.observed.to(device), self.of.to(device))
 
 
+def unmasked(observation: Observation) -> Observation:
+    """What was measured before entries were lost."""
+    return observation.of if isinstance(observation, Mask) else observation
+
+
 def as_observation(candidate: Any) -> Observation:
     """Turn what users hand over into an observation.
 
@@ -201,6 +218,23 @@ def as_observation(candidate: Any) -> Observation:
     )
 
 
+def check_mask(mask: Sequence[int], y: Sequence[int]) -> None:
+    """Refuse masks that would be broadcast to something else than the observations.
+
+    Args:
+        mask: Its shape.
+        y: Shape of the observations.
+
+    Raises:
+        ValueError: If an axis of the mask is neither as long as that of the observations nor of length 1.
+    """
+    if len(mask) != len(y) or any(side not in (1, length) for side, length in zip(mask, y, strict=True)):
+        raise ValueError(
+            f"a mask of shape {tuple(mask)} does not fit observations of shape {tuple(y)}; expected as many axes, each "
+            "of the same length or of length 1"
+        )
+
+
 def hide_missing(y: Float[Tensor, "n *shape"], observation: Observation) -> tuple[Tensor, Observation]:
     """Move missing entries from the values into the observation.
 
@@ -212,10 +246,14 @@ def hide_missing(y: Float[Tensor, "n *shape"], observation: Observation) -> tupl
 
     Returns:
         The finite y, and the observation with the missing entries masked.
+
+    Raises:
+        ValueError: If the observation's mask does not fit y.
     """
     missing = y.isnan()
     if observation.observed is not None:
-        missing = missing | ~observation.observed
+        check_mask(observation.observed.shape, y.shape)
+        missing = missing | ~observation.observed.to(y.device)
     if not missing.any():
         return y, observation
     return y.masked_fill(missing, 0.0), Mask(~missing, observation)

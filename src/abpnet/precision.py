@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
-from abpnet.inference import energy_and_gradient
+from abpnet.inference import energy_and_gradient, langevin_noise, precondition
 from abpnet.model import GeneratorModel, frozen_decoder
 from abpnet.observations import Observation
 
@@ -19,8 +20,13 @@ __all__ = ["PRECISIONS", "PrecisionTrial", "try_precisions"]
 
 PRECISIONS = ("float32", "bfloat16")
 TRIAL_SECONDS = 0.05
+# Scores per factor for the metric of the trial's noise: its length matters, not its last direction.
+TRIAL_SCORES = 4
 # bfloat16 must be clearly faster: a choice made on a hair's breadth would not be the same twice.
 WORTHWHILE_SPEEDUP = 1.25
+# Below this much arithmetic in one pass through the network (about a millisecond), nothing is to be gained, and another
+# program's work could decide the outcome of a trial: small networks are float32, without one.
+FEWEST_OPERATIONS = 10**8
 
 
 @dataclass(frozen=True)
@@ -29,31 +35,41 @@ class PrecisionTrial:
 
     Attributes:
         precision: The choice.
-        speedup: Time of a float32 gradient over that of a bfloat16 one.
+        speedup: Time of a float32 gradient over that of a bfloat16 one; None where the network is too small for
+            the choice to matter.
         energy_effect: Root mean square change of the energy when its network is evaluated in bfloat16, over the
             root mean square change when one step's Langevin noise is added to z; below 1, rounding drowns in noise.
+            None without a trial.
     """
 
     precision: str
-    speedup: float
-    energy_effect: float
+    speedup: float | None
+    energy_effect: float | None
 
 
-def _fastest(function: Callable[[], object], device: torch.device, seconds: float) -> float:
-    """Shortest time of repeated calls within the given seconds, after one to warm up."""
+def _operations(network: nn.Module, z: Tensor) -> int:
+    """Multiplications and additions of one pass through the network."""
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network(z)
+    return counter.get_total_flops()
 
-    def call() -> float:
+
+def _shortest(functions: Sequence[Callable[[], object]], device: torch.device, seconds: float) -> list[float]:
+    """Shortest time of each function, called in turn so that a busy machine slows all alike; warmed up before."""
+
+    def call(function: Callable[[], object]) -> float:
         start = time.perf_counter()
         function()
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         return time.perf_counter() - start
 
-    call()
-    times = [call()]
-    while sum(times) < seconds:
-        times.append(call())
-    return min(times)
+    for function in functions:
+        call(function)
+    rounds = [[call(function) for function in functions]]
+    while sum(map(sum, rounds)) < seconds:
+        rounds.append([call(function) for function in functions])
+    return [min(times) for times in zip(*rounds, strict=True)]
 
 
 def try_precisions(
@@ -63,6 +79,7 @@ def try_precisions(
     observation: Observation,
     step_size: float,
     generator: torch.Generator,
+    preconditioned: bool = False,
 ) -> PrecisionTrial:
     """Compare float32 and bfloat16 on one batch.
 
@@ -71,23 +88,28 @@ def try_precisions(
         z: Latent factors of the batch.
         y: Its observations.
         observation: How they came about.
-        step_size: Standard deviation of one Langevin step's noise.
-        generator: Source of that noise.
+        step_size: Of Langevin dynamics.
+        generator: Source of one step's noise.
+        preconditioned: Whether Langevin dynamics follows the metric of the factors' Fisher information.
     """
 
     def energy_in(precision: str) -> Callable[[Tensor], Tensor]:
         decoder = frozen_decoder(model.network, precision)
         return lambda factors: model.energy(factors, y, observation, decoder)
 
+    if _operations(model.network, z) < FEWEST_OPERATIONS:
+        return PrecisionTrial("float32", None, None)
     exact, rounded = (energy_in(precision) for precision in PRECISIONS)
-    seconds = [
-        _fastest(partial(energy_and_gradient, energy, z), z.device, TRIAL_SECONDS / 2) for energy in (exact, rounded)
-    ]
+    gradients = [partial(energy_and_gradient, energy, z) for energy in (exact, rounded)]
+    seconds = _shortest(gradients, z.device, TRIAL_SECONDS)
+    root = None
+    if preconditioned:
+        root = precondition(model.latent_precision(z, generator, observation, scores_per_factor=TRIAL_SCORES))
     with torch.no_grad():
-        noise = torch.randn(z.shape, generator=generator, device=generator.device).to(z)
+        noise = langevin_noise(z, step_size=step_size, generator=generator, root=root)
         before = exact(z)
         by_rounding = (rounded(z) - before).square().mean().sqrt()
-        by_noise = (exact(z + step_size * noise) - before).square().mean().sqrt()
+        by_noise = (exact(z + noise) - before).square().mean().sqrt()
     effect = float(by_rounding / by_noise)
     speedup = seconds[0] / seconds[1]
     worthwhile = speedup >= WORTHWHILE_SPEEDUP and effect < 1

@@ -1,16 +1,17 @@
-"""Progress of long work: a live line on a terminal, plain lines now and then when piped."""
+"""Progress of long work on stderr: a live line on a terminal, plain lines now and then when piped."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from abpnet.learning import Iteration
 
-__all__ = ["show_progress"]
+__all__ = ["show_progress", "show_stage"]
 
 SECONDS_BETWEEN_LINES = 10.0
 
@@ -49,3 +50,16 @@ def show_progress(
                 last_line = elapsed
                 console.print(f"{title}: iteration {iteration.iteration}/{max_iter}, {state}", soft_wrap=True)
             yield iteration
+
+
+@contextmanager
+def show_stage(title: str) -> Iterator[None]:
+    """Say what is being done within the block, and afterwards how long it took."""
+    console, start = Console(stderr=True), time.monotonic()
+    if console.is_terminal:
+        with console.status(title):
+            yield
+    else:
+        console.print(f"{title} ...", soft_wrap=True)
+        yield
+    console.print(f"{title}: {_clock(time.monotonic() - start)}", soft_wrap=True)

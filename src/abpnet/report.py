@@ -90,4 +90,5 @@ def write_report(path: Path, title: str, sections: Mapping[str, Sequence[str]]) 
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE}</style></head>'
         f"<body><h1>{escape(title)}</h1>{body}</body></html>\n",
         encoding="utf-8",
+        errors="backslashreplace",
     )

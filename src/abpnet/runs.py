@@ -16,7 +16,7 @@ import shutil
 import signal
 import threading
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -31,7 +31,7 @@ from abpnet.errors import InputError
 __all__ = ["Interruption", "RunFolder", "by_part", "delay_interruption", "read_folder", "write_folder"]
 
 CONFIG, METRICS, RESULT = "config.json", "metrics.jsonl", "result.json"
-CHECKPOINT, PARTIAL = "checkpoint-", ".partial-"
+CHECKPOINT, PARTIAL, REPLACED = "checkpoint-", ".partial-", ".replaced"
 TENSORS, FACTS = "state.safetensors", "state.json"
 
 
@@ -119,6 +119,8 @@ def read_folder(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         InputError: If a file is absent or damaged.
     """
     facts = read_json(folder / FACTS)
+    if not isinstance(facts, dict):
+        raise InputError(f"{folder / FACTS}: damaged (not a table of facts)")
     try:
         return safetensors.torch.load((folder / TENSORS).read_bytes()), facts
     except (OSError, safetensors.SafetensorError) as error:
@@ -164,14 +166,23 @@ class RunFolder:
     Args:
         path: An existing run folder; see `create`.
 
+    Attributes:
+        path: The folder.
+        config: What config.json says.
+        was_there: Whether the folder itself existed before the run.
+
     Raises:
         InputError: If it is no run folder.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.was_there = True
         self.config: dict[str, Any] = read_json(path / CONFIG)
-        if not isinstance(self.config, dict) or "command" not in self.config or "settings" not in self.config:
+        kinds = {"command": str, "settings": dict, "versions": dict}
+        if not isinstance(self.config, dict) or not all(
+            isinstance(self.config.get(name), kind) for name, kind in kinds.items()
+        ):
             raise InputError(f"{path / CONFIG}: not the config.json of an abpnet run")
 
     @classmethod
@@ -182,7 +193,8 @@ class RunFolder:
             path: Its folder; created if absent, otherwise it must be empty.
             command: Name of the command.
             settings: All its settings, enough to start it again.
-            overwrite: Delete an earlier run that stands in the folder.
+            overwrite: Replace an earlier run that stands in the folder; it is put aside until the new one has
+                something to show, and comes back if that is discarded.
 
         Raises:
             InputError: If the folder holds something and may not or must not be overwritten.
@@ -191,18 +203,26 @@ class RunFolder:
 
         if path.exists() and not path.is_dir():
             raise InputError(f"{path}: is a file; --out expects a folder")
-        if path.is_dir() and any(path.iterdir()):
+        was_there = path.is_dir()
+        if was_there and any(path.iterdir()):
             if not overwrite:
                 raise InputError(f"{path}: not empty; choose another --out, or pass --overwrite to replace that run")
             cls(path)  # only what abpnet wrote is ever deleted
-            shutil.rmtree(path)
         try:
             path.mkdir(parents=True, exist_ok=True)
+            shutil.rmtree(path / REPLACED, ignore_errors=True)
+            earlier = list(path.iterdir())
+            if earlier:
+                (path / REPLACED).mkdir()
+            for entry in earlier:
+                entry.rename(path / REPLACED / entry.name)
             versions = {"abpnet": __version__, "torch": torch.__version__, "python": platform.python_version()}
             write_json(path / CONFIG, {"command": command, "settings": dict(settings), "versions": versions})
         except OSError as error:
             raise InputError(f"{path}: cannot be written ({error.strerror}); choose another --out") from None
-        return cls(path)
+        folder = cls(path)
+        folder.was_there = was_there
+        return folder
 
     def record(self, **facts: Any) -> None:
         """Add facts, such as the precision chosen, to config.json."""
@@ -211,8 +231,13 @@ class RunFolder:
 
     def log(self, row: Mapping[str, Any]) -> None:
         """Append one row to metrics.jsonl."""
+        self._drop_replaced()
         with (self.path / METRICS).open("a") as file:
             file.write(json.dumps(row) + "\n")
+
+    def log_anew(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Write metrics.jsonl as a whole, whatever stood there."""
+        replace_file(self.path / METRICS, "".join(json.dumps(row) + "\n" for row in rows))
 
     def metrics(self) -> list[dict[str, Any]]:
         """All complete rows of metrics.jsonl; a last line cut off by a crash is left out."""
@@ -236,16 +261,24 @@ class RunFolder:
                 shutil.rmtree(older)
 
     def load_checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        """The newest checkpoint, None if there is none yet; metrics of iterations after it are dropped."""
+        """The newest checkpoint, None if there is none yet; metrics.jsonl is set back to its history.
+
+        Raises:
+            InputError: If it is damaged.
+        """
         checkpoints = self.checkpoints()
-        state = read_folder(checkpoints[-1]) if checkpoints else None
-        done = state[1]["iteration"] if state else 0
-        rows = [row for row in self.metrics() if row["iteration"] <= done]
-        replace_file(self.path / METRICS, "".join(json.dumps(row) + "\n" for row in rows))
-        return state
+        if not checkpoints:
+            self.log_anew([])
+            return None
+        tensors, facts = read_folder(checkpoints[-1])
+        if not isinstance(facts.get("history"), list) or len(facts["history"]) != facts.get("iteration"):
+            raise InputError(f"{checkpoints[-1] / FACTS}: damaged (its history does not fit its iteration)")
+        self.log_anew(facts["history"])
+        return tensors, facts
 
     def finish(self, result: Mapping[str, Any]) -> None:
         """Write result.json, which says that the run is finished, and delete the checkpoints."""
+        self._drop_replaced()
         write_json(self.path / RESULT, dict(result))
         for checkpoint in self.checkpoints():
             shutil.rmtree(checkpoint)
@@ -253,12 +286,21 @@ class RunFolder:
     @property
     def started(self) -> bool:
         """Whether there is more in the folder than the settings."""
-        return any(path.name != CONFIG for path in self.path.iterdir())
+        return any(path.name not in (CONFIG, REPLACED) for path in self.path.iterdir())
 
     def discard(self) -> None:
-        """Delete the settings, and the folder with them."""
+        """Leave the folder as `create` found it; only for a run that has not started."""
         (self.path / CONFIG).unlink()
-        self.path.rmdir()
+        if (self.path / REPLACED).exists():
+            for entry in (self.path / REPLACED).iterdir():
+                entry.rename(self.path / entry.name)
+            (self.path / REPLACED).rmdir()
+        elif not self.was_there:
+            self.path.rmdir()
+
+    def _drop_replaced(self) -> None:
+        if (self.path / REPLACED).exists():
+            shutil.rmtree(self.path / REPLACED)
 
     @property
     def result(self) -> dict[str, Any] | None:

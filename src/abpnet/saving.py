@@ -7,8 +7,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from abpnet.emissions import Gaussian
 from abpnet.errors import InputError
@@ -16,7 +17,7 @@ from abpnet.factor_analysis import FactorAnalysis
 from abpnet.model import GeneratorModel
 from abpnet.networks import build_network, describe_network
 from abpnet.recipes import Recipe
-from abpnet.runs import by_part, read_folder, write_folder
+from abpnet.runs import FACTS, TENSORS, by_part, read_folder, write_folder
 
 __all__ = ["load", "save"]
 
@@ -25,7 +26,13 @@ FORMAT = 1
 
 
 def save(estimator: Any, folder: Path) -> None:
-    """Write a fitted estimator, complete or not at all; an earlier folder of that name is replaced."""
+    """Write a fitted estimator, complete or not at all; an earlier one of that name is replaced.
+
+    Raises:
+        InputError: If something else stands there.
+    """
+    if folder.exists() and not (folder.is_dir() and {path.name for path in folder.iterdir()} <= {TENSORS, FACTS}):
+        raise InputError(f"{folder}: holds something else than a saved estimator; choose another folder")
     model = estimator.model_
     tensors = {f"network.{name}": tensor for name, tensor in model.network.state_dict().items()}
     tensors["latents"] = torch.from_numpy(estimator.latents_)
@@ -34,7 +41,9 @@ def save(estimator: Any, folder: Path) -> None:
     settings = estimator.get_params(deep=False)
     settings["network"] = describe_network(model.network)
     settings["recipe"] = asdict(estimator.recipe) if isinstance(estimator.recipe, Recipe) else estimator.recipe
-    settings["random_state"] = estimator.random_state if isinstance(estimator.random_state, int) else None
+    settings = {name: value.item() if isinstance(value, np.generic) else value for name, value in settings.items()}
+    settings["device"] = str(estimator.device)
+    settings["random_state"] = settings["random_state"] if isinstance(settings["random_state"], int) else None
     facts = {
         "format": FORMAT,
         "settings": settings,
@@ -48,13 +57,14 @@ def save(estimator: Any, folder: Path) -> None:
     write_folder(folder, tensors, facts)
 
 
-def load(kind: type[Any], folder: Path, network: nn.Module | None) -> Any:
+def load(kind: type[Any], folder: Path, network: nn.Module | None, device: str) -> Any:
     """Read what `save` wrote.
 
     Args:
         kind: Class of the estimator.
         folder: The folder.
         network: A module of the caller's own, if the estimator was fitted with one; it is copied.
+        device: Where it is to compute.
 
     Raises:
         InputError: If the folder is absent, damaged or of another version, or needs a network.
@@ -62,7 +72,23 @@ def load(kind: type[Any], folder: Path, network: nn.Module | None) -> Any:
     tensors, facts = read_folder(folder)
     if facts.get("format") != FORMAT:
         raise InputError(f"{folder}: written in format {facts.get('format')!r}; this version of abpnet reads {FORMAT}")
-    settings = facts["settings"]
+    try:
+        return _build(kind, folder, tensors, facts, network, device)
+    except InputError:
+        raise
+    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise InputError(f"{folder}: damaged ({type(error).__name__}: {error})") from None
+
+
+def _build(
+    kind: type[Any],
+    folder: Path,
+    tensors: dict[str, Tensor],
+    facts: dict[str, Any],
+    network: nn.Module | None,
+    device: str,
+) -> Any:
+    settings = facts["settings"] | {"device": device}
     if network is None and settings["network"] is None:
         raise InputError(f"{folder}: learned with a network of your own; pass it as load(folder, network=...)")
     learned = build_network(settings["network"]) if network is None else copy.deepcopy(network)
@@ -79,10 +105,12 @@ def load(kind: type[Any], folder: Path, network: nn.Module | None) -> Any:
     estimator = kind(**settings)
     emission = Gaussian(facts["noise_std"])
     estimator.model_ = GeneratorModel(learned, facts["latent_shape"], emission=emission).to(estimator._device())
+    if tensors["latents"].shape[1:] != estimator.model_.latent_shape:
+        raise InputError(f"{folder}: damaged (factors of shape {tuple(tensors['latents'].shape)})")
     estimator.latents_ = tensors["latents"].numpy()
     estimator.linear_start_ = FactorAnalysis(**parts["linear"]) if parts["linear"] else None
     estimator.signal_shape_ = tuple(facts["signal_shape"])
     estimator.n_features_in_ = facts["n_features_in"]
-    estimator.precision_, estimator.history_ = facts["precision"], facts["history"]
+    estimator.precision_, estimator.history_ = dict(facts["precision"]), list(facts["history"])
     estimator.n_iter_ = len(estimator.history_)
     return estimator

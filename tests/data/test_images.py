@@ -405,3 +405,9 @@ def test_every_whole_number_survives_the_way_to_real_numbers_and_back():
     whole = np.arange(256, dtype=np.uint8)
     np.testing.assert_array_equal(to_uint8(scaled(whole)), whole)
     np.testing.assert_array_equal(to_uint8(np.array([-1.7, 1.2])), [0, 255])
+
+
+def test_hidden_files_are_no_images(tmp_path):
+    save_image(tmp_path / "one.png", np.zeros((1, 8, 8)))
+    (tmp_path / "._one.png").write_bytes(b"left by another system")
+    assert load_images(tmp_path).names == ["one"]

@@ -13,7 +13,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from abpnet.data.builtin import BUILTIN_PREFIX, digits
 from abpnet.errors import InputError
 
-__all__ = ["ImageSet", "load_image", "load_images", "save_image", "to_uint8"]
+__all__ = ["ImageSet", "is_image", "load_image", "load_images", "save_image", "to_uint8"]
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 Crop = tuple[int, int, int, int]
@@ -40,11 +40,15 @@ def _open(path: Path) -> Image.Image:
                 return ImageOps.exif_transpose(picture)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; expected an image") from None
+    except IsADirectoryError:
+        raise InputError(f"{path}: is a folder; expected an image file") from None
+    except PermissionError:
+        raise InputError(f"{path}: may not be read; check its permissions") from None
     except UnidentifiedImageError:
         raise InputError(f"{path}: not an image that Pillow can read; check that the content fits the name") from None
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
         raise InputError(f"{path}: more than {Image.MAX_IMAGE_PIXELS:,} pixels; scale it down first") from None
-    except (OSError, SyntaxError, ValueError) as error:
+    except (OSError, SyntaxError, TypeError, ValueError) as error:
         raise InputError(f"{path}: damaged or unreadable image ({error}); replace or remove it") from None
 
 
@@ -70,6 +74,8 @@ def load_image(path: str | Path, *, size: int | None = None, crop: Crop | None =
         picture = picture.crop(crop)
     if picture.mode.startswith("I") or picture.mode == "F":  # 16 or 32 bits a pixel
         values = np.asarray(picture, dtype=np.float32)
+        if "transparency" in picture.info:
+            raise InputError(f"{path}: transparency of 16-bit images is not read; save 8 bits a channel")
         if values.min() < 0 or values.max() > 65535 or picture.mode == "F":
             raise InputError(f"{path}: pixels of type {picture.mode} are not read; save 8 or 16 bits a channel")
         picture = Image.fromarray((values / 257.0).round().astype(np.uint8))
@@ -86,7 +92,9 @@ def load_image(path: str | Path, *, size: int | None = None, crop: Crop | None =
 
 
 def _load_folder(folder: Path, size: int | None, crop: Crop | None, limit: int | None) -> ImageSet:
-    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)[:limit]
+    # Hidden files are no images of the user's: macOS leaves a "._name.png" beside every name.png on foreign disks.
+    visible = (path for path in folder.iterdir() if not path.name.startswith("."))
+    paths = sorted(path for path in visible if path.suffix.lower() in SUFFIXES)[:limit]
     if not paths:
         raise InputError(f"{folder}: no images in this folder; expected files ending in {', '.join(SUFFIXES)}")
     images = [load_image(path, size=size, crop=crop) for path in paths]
@@ -109,8 +117,11 @@ def _load_array(path: Path, limit: int | None) -> ImageSet:
         arrays = {name: array for name, array in arrays.items() if isinstance(array, np.ndarray)}
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; expected a .npy or .npz file of images") from None
+    except PermissionError:
+        raise InputError(f"{path}: may not be read; check its permissions") from None
     except Exception as error:  # numpy raises whatever its zip, header or pickle reader meets
-        raise InputError(f"{path}: cannot be read as a numpy file of plain numbers ({error})") from None
+        reason = "its content is none" if "pickle" in str(error) else error  # nor is anybody told how to unpickle it
+        raise InputError(f"{path}: cannot be read as a numpy file of plain numbers ({reason})") from None
     stacks = {name: array for name, array in arrays.items() if array.ndim >= 3 and array.dtype.kind in "fui"}
     if len(stacks) != 1:
         found = ", ".join(f"{name} {array.shape} {array.dtype}" for name, array in arrays.items())
@@ -121,19 +132,20 @@ def _load_array(path: Path, limit: int | None) -> ImageSet:
         pixels = pixels[:, None]
     elif pixels.ndim == 4 and pixels.shape[1] not in (1, 3) and pixels.shape[3] in (1, 3):
         pixels = pixels.transpose(0, 3, 1, 2)
-    if pixels.ndim != 4 or pixels.shape[1] not in (1, 3) or pixels.size == 0:
+    if pixels.size == 0:
+        raise InputError(f"{path}: holds no images (an array of shape {pixels.shape})")
+    if pixels.ndim != 4 or pixels.shape[1] not in (1, 3):
         raise InputError(f"{path}: expected images with 1 or 3 channels, found an array of shape {pixels.shape}")
     if pixels.dtype.kind in "ui":
         if pixels.min() < 0 or pixels.max() > 255:
             raise InputError(f"{path}: whole numbers must lie in 0..255, found {pixels.min()}..{pixels.max()}")
         pixels = pixels / 127.5 - 1.0
-    pixels = pixels.astype(np.float32)
     finite = pixels[~np.isnan(pixels)]
     if finite.size and (finite.min() < -1 or finite.max() > 1):
         raise InputError(
             f"{path}: real numbers must lie in [-1, 1] with NaN = missing, found {finite.min():.4g}..{finite.max():.4g}"
         )
-    return ImageSet(pixels, [f"{index:06d}" for index in range(len(pixels))])
+    return ImageSet(pixels.astype(np.float32), [f"{index:06d}" for index in range(len(pixels))])
 
 
 def load_images(
@@ -152,6 +164,8 @@ def load_images(
         InputError: If something cannot be read, or the images differ in size.
     """
     if str(source) == f"{BUILTIN_PREFIX}digits":
+        if size is not None or crop is not None:
+            raise InputError(f"{source}: size and crop apply to image files, not to these 8 x 8 digits")
         pixels = digits()[:limit]
         return ImageSet(pixels, [f"digit_{index:04d}" for index in range(len(pixels))])
     path = Path(source)
@@ -164,6 +178,11 @@ def load_images(
     if path.exists():
         raise InputError(f"{path}: expected a folder of images, a .npy or a .npz file")
     raise InputError(f"{path}: no such folder or file; expected a folder of images, a .npy or a .npz file")
+
+
+def is_image(shape: Sequence[int]) -> bool:
+    """Whether signals of this shape can be shown: (height, width) or (1 or 3, height, width)."""
+    return len(shape) == 2 or (len(shape) == 3 and shape[0] in (1, 3))
 
 
 def to_uint8(pixels: np.ndarray) -> np.ndarray:

@@ -10,7 +10,8 @@ from typing import Any
 from abpnet import report
 from abpnet.runs import RunFolder
 from abpnet.tasks import complete, texture
-from abpnet.tasks.session import RunSettings, reproduction, settings_to_json
+from abpnet.tasks.recovery import OURS
+from abpnet.tasks.session import RunSettings, check_number, reproduction, settings_to_json
 
 __all__ = ["DemoSettings", "run"]
 
@@ -33,6 +34,12 @@ class DemoSettings(RunSettings):
     """Passes over the digits."""
     texture_seconds: float = TEXTURE_SECONDS
     """Seconds of learning the texture."""
+
+    def check(self) -> None:
+        """Refuse settings that cannot be used."""
+        super().check()
+        check_number("--digit-passes", self.digit_passes, 1)
+        check_number("--texture-seconds", self.texture_seconds, 1e-3)
 
 
 def _part(
@@ -88,7 +95,7 @@ def run(settings: DemoSettings, folder: RunFolder) -> dict[str, Any]:
             report.picture(digits_folder.path / "training images.png", "Training images; coloured = hidden.", True),
             report.picture(digits_folder.path / "new images.png", "New images; coloured = hidden.", True),
             report.picture(digits_folder.path / "samples.png", "Samples: f(z) of new z drawn from N(0, I).", True),
-            report.table(digits_result["table"], ours=complete.OURS),
+            report.table(digits_result["table"], ours=OURS),
             report.paragraph(
                 "Error on hidden pixels: mean absolute difference as a fraction of the dynamic range; PSNR in dB."
             ),
@@ -100,7 +107,7 @@ def run(settings: DemoSettings, folder: RunFolder) -> dict[str, Any]:
             report.table(texture_result["table"], ours=texture_result["table"][0]["method"]),
             report.picture(texture_folder.path / "curves.png", "Learning, one point per iteration."),
         ],
-        "How to get this again": reproduction(folder),
+        "How to get this again": reproduction(settings, folder),
     }
     report.write_report(folder.path / "report.html", "abpnet: learning from incomplete and indirect data", sections)
     return {"digits": digits_result, "texture": texture_result, "table": digits_result["table"]}

@@ -10,7 +10,7 @@ import numpy as np
 import tyro
 
 from abpnet import figures, metrics, report
-from abpnet.data.images import ImageSet, load_image, load_images, save_image
+from abpnet.data.images import ImageSet, is_image, load_image, load_images, save_image
 from abpnet.errors import InputError
 from abpnet.runs import RunFolder
 from abpnet.tasks.session import RunSettings, load_model, reproduction
@@ -66,9 +66,9 @@ def run(settings: ExplainSettings, folder: RunFolder) -> dict[str, Any]:
     Raises:
         InputError: If there is no model, or the images do not fit it.
     """
-    network = load_model(Path(settings.source))
+    network = load_model(Path(settings.source), settings.device)
     shape = network.signal_shape_
-    if len(shape) not in (2, 3) or len(network.model_.latent_shape) != 1:
+    if not is_image(shape) or len(network.model_.latent_shape) != 1:
         raise InputError(f"{settings.source}: explain needs a model of images with a vector of factors")
     images = _read(settings.input, shape)
     signals = images.pixels.reshape(len(images.pixels), *shape)
@@ -92,7 +92,7 @@ def run(settings: ExplainSettings, folder: RunFolder) -> dict[str, Any]:
     sections = {
         "Images": [report.picture(folder.path / "explained.png", "Coloured = not observed.", pixelated=True)],
         "Figures": [report.table([result])],
-        "How to get this again": reproduction(folder),
+        "How to get this again": reproduction(settings, folder),
     }
     report.write_report(folder.path / "report.html", f"{settings.input} explained by {settings.source}", sections)
     return result

@@ -10,7 +10,7 @@ import numpy as np
 import tyro
 
 from abpnet import figures, report
-from abpnet.data.images import save_image
+from abpnet.data.images import is_image, save_image
 from abpnet.errors import InputError
 from abpnet.runs import RunFolder
 from abpnet.tasks.session import RunSettings, load_model, reproduction
@@ -44,6 +44,8 @@ class SampleSettings(RunSettings):
         super().check()
         if self.n < 1:
             raise InputError(f"-n must be at least 1, got {self.n}")
+        if self.map is not None and min(self.map) < 1:
+            raise InputError(f"--map must be at least 1 1, got {' '.join(map(str, self.map))}")
 
 
 def run(settings: SampleSettings, folder: RunFolder) -> dict[str, Any]:
@@ -56,13 +58,19 @@ def run(settings: SampleSettings, folder: RunFolder) -> dict[str, Any]:
     Raises:
         InputError: If there is no model, or it does not take a map.
     """
-    network = load_model(Path(settings.source))
+    network = load_model(Path(settings.source), settings.device)
     try:
         samples = network.sample(settings.n, latent_shape=settings.map, random_state=settings.seed)
     except ValueError as error:
         raise InputError(f"--map: {error}") from None
-    images = samples if samples.ndim == 4 else samples[:, None]
     np.savez_compressed(folder.path / "samples.npz", samples=samples)
+    result = {"n": settings.n, "shape": list(samples.shape[1:])}
+    if not is_image(samples.shape[1:]):
+        told = report.paragraph(f"{settings.n} samples of shape {samples.shape[1:]} stand in samples.npz.")
+        sections = {"Samples": [told], "How to get this again": reproduction(settings, folder)}
+        report.write_report(folder.path / "report.html", f"Samples of {settings.source}", sections)
+        return result
+    images = samples if samples.ndim == 4 else samples[:, None]
     (folder.path / "samples").mkdir(exist_ok=True)
     for index, image in enumerate(images):
         save_image(folder.path / "samples" / f"{index:06d}.png", image)
@@ -73,7 +81,7 @@ def run(settings: SampleSettings, folder: RunFolder) -> dict[str, Any]:
     caption = f"{len(shown)} of {settings.n} samples f(z), z drawn from N(0, I)."
     sections = {
         "Samples": [report.picture(folder.path / "samples.png", caption, pixelated=True)],
-        "How to get this again": reproduction(folder),
+        "How to get this again": reproduction(settings, folder),
     }
     report.write_report(folder.path / "report.html", f"Samples of {settings.source}", sections)
-    return {"n": settings.n, "shape": list(samples.shape[1:])}
+    return result

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 import time
 from contextlib import closing
 from dataclasses import dataclass
@@ -43,6 +44,7 @@ class RunSettings:
             InputError: If one is out of its range.
         """
         check_device(self.device)
+        check_number("--seed", self.seed, 0, 2**63 - 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,10 +61,21 @@ class LearningSettings(RunSettings):
     def check(self) -> None:
         """Refuse settings that cannot be used."""
         super().check()
-        if self.max_iter < 1:
-            raise InputError(f"--max-iter must be at least 1, got {self.max_iter}")
+        check_number("--max-iter", self.max_iter, 1)
         if self.max_seconds is not None and not self.max_seconds > 0:
             raise InputError(f"--max-seconds must be above 0, got {self.max_seconds}")
+
+
+def check_number(name: str, value: float | int | None, least: float | int, most: float | int | None = None) -> None:
+    """Refuse a number out of its range; None is left alone.
+
+    Raises:
+        InputError: If it is.
+    """
+    if value is None or (value >= least and (most is None or value <= most)):
+        return
+    expected = f"at least {least:,}" if most is None else f"{least:,} to {most:,}"
+    raise InputError(f"{name} must be {expected}, got {value}")
 
 
 def check_device(name: str) -> None:
@@ -72,6 +85,8 @@ def check_device(name: str) -> None:
         InputError: If it cannot be used.
     """
     try:
+        if name != "auto" and torch.device(name).type not in ("cpu", "cuda"):
+            raise RuntimeError("abpnet computes on cpu and cuda")
         torch.zeros(1, device=None if name == "auto" else name)
     except (RuntimeError, AssertionError) as error:
         raise InputError(f"--device {name}: cannot be used here ({str(error).splitlines()[0]}); try auto") from None
@@ -93,8 +108,9 @@ def settings_to_json(settings: RunSettings) -> dict[str, Any]:
     """Settings as plain JSON values; paths are made absolute so that a run can be resumed from anywhere."""
 
     def plain(name: str, value: Any) -> Any:
-        is_path = isinstance(value, Path) or (name in ("source", "input", "mask") and Path(str(value)).exists())
-        return str(Path(value).absolute()) if is_path else value
+        is_file = name in ("source", "input") and value and Path(value).exists()
+        is_file = is_file or (name == "mask" and Path(value).suffix.lower() == ".png")
+        return str(Path(value).absolute()) if isinstance(value, Path) or is_file else value
 
     return {field.name: plain(field.name, getattr(settings, field.name)) for field in dataclasses.fields(settings)}
 
@@ -112,9 +128,31 @@ def settings_from_json(kind: type[Any], values: dict[str, Any], path: Path) -> A
         return tuple(value) if isinstance(value, list) else value
 
     try:
-        return kind(**{name: typed(name, value) for name, value in values.items()})
-    except TypeError as error:
-        raise InputError(f"{path / 'config.json'}: settings of another version of abpnet ({error})") from None
+        settings = kind(**{name: typed(name, value) for name, value in values.items()})
+        settings.check()
+    except InputError:
+        raise
+    except (AttributeError, TypeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{path / 'config.json'}: damaged, or of another version of abpnet ({reason})") from None
+    return settings
+
+
+def new_network(settings: LearningSettings, **model: Any) -> GeneratorNetwork:
+    """An estimator not yet fitted, learned as the settings say.
+
+    Args:
+        settings: How long, where, how exactly and from which seed to learn.
+        model: What is the experiment's own: `latent_dim`, `noise_std`, `network`, `recipe`.
+    """
+    return GeneratorNetwork(
+        max_iter=settings.max_iter,
+        max_seconds=settings.max_seconds,
+        device=settings.device,
+        precision=settings.precision,
+        random_state=settings.seed,
+        **model,
+    )
 
 
 def learn(
@@ -135,7 +173,9 @@ def learn(
         Interrupted: If SIGINT or SIGTERM came; a checkpoint was written.
     """
     if (run.path / "model").exists():
-        return GeneratorNetwork.load(run.path / "model")
+        learned = GeneratorNetwork.load(run.path / "model", device=network.device)
+        run.log_anew(learned.history_)
+        return learned
     checkpoint = run.load_checkpoint()
     precision = run.config.get("precision")
     if precision is not None:  # a trial may choose otherwise on a busy machine; a run keeps its first choice
@@ -175,24 +215,47 @@ def curves(run: RunFolder) -> list[str]:
     return [report.paragraph(summary), report.picture(path, "One point per iteration.")]
 
 
-def reproduction(run: RunFolder) -> list[str]:
-    """Parts of the report: how to get the same again."""
-    lines = [f"abpnet {run.config['command']}"]
-    lines += [f"{name} = {value}" for name, value in run.config["settings"].items()]
+def command_line(settings: RunSettings, command: str) -> str:
+    """The command with all settings that are not its defaults."""
+    words = ["abpnet", command]
+    for field in dataclasses.fields(settings):
+        value, option = getattr(settings, field.name), f"--{field.name.replace('_', '-')}"
+        if field.name in ("source", "input"):
+            words.append(value)
+        elif value == field.default or field.name == "overwrite":
+            continue
+        elif isinstance(value, bool):
+            words.append(option if value else option.replace("--", "--no-", 1))
+        else:
+            words += [option, *(value if isinstance(value, tuple) else (value,))]
+    return shlex.join(str(word) for word in words)
+
+
+def reproduction(settings: RunSettings, run: RunFolder) -> list[str]:
+    """Parts of the report: the command that gives the same again, and the versions it had."""
+    lines = [command_line(settings, run.config["command"])]
     lines += [f"{name} {version}" for name, version in run.config["versions"].items()]
     if "precision" in run.config:
-        lines.append(f"precision: {run.config['precision']}")
+        lines.append(", ".join(f"{name} {value}" for name, value in run.config["precision"].items()))
     return [report.preformatted("\n".join(lines))]
 
 
-def load_model(path: Path) -> GeneratorNetwork:
+def load_model(path: Path, device: str) -> GeneratorNetwork:
     """The model of a finished run, or a saved one.
+
+    Args:
+        path: Folder of the run or of the model.
+        device: Where it is to compute.
 
     Raises:
         InputError: If there is none.
     """
+    if not path.is_dir():
+        raise InputError(f"{path}: no such folder; expected that of a finished run or of a saved model")
     if (path / "model").is_dir():
-        return GeneratorNetwork.load(path / "model")
+        return GeneratorNetwork.load(path / "model", device=device)
     if (path / "config.json").exists():
+        if RunFolder(path).result is not None:
+            raise InputError(f"{path}: this run learned no model; name the run that learned it")
         raise InputError(f"{path}: this run has not finished learning; go on with: abpnet resume {path}")
-    return GeneratorNetwork.load(path)
+    return GeneratorNetwork.load(path, device=device)

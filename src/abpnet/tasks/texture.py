@@ -11,15 +11,15 @@ import torch
 import tyro
 
 from abpnet import figures, report
-from abpnet.baselines import phase_randomised
+from abpnet.baselines.textures import phase_randomised
 from abpnet.data.builtin import BUILTIN_PREFIX, TEXTURES, texture_photograph
 from abpnet.data.images import load_image, save_image
 from abpnet.errors import InputError
-from abpnet.estimator import GeneratorNetwork
+from abpnet.estimator import SMALLEST_NOISE
 from abpnet.networks import TEXTURE_STRIDE, TextureNetwork
 from abpnet.recipes import RECIPES
 from abpnet.runs import RunFolder
-from abpnet.tasks.session import LearningSettings, curves, learn, reproduction
+from abpnet.tasks.session import LearningSettings, check_number, curves, learn, new_network, reproduction
 from abpnet.texture_statistics import TextureStatistics
 
 __all__ = ["TextureSettings", "run"]
@@ -63,12 +63,11 @@ class TextureSettings(LearningSettings):
     def check(self) -> None:
         """Refuse settings that cannot be used."""
         super().check()
-        if min(self.enlarge, self.n_chains, self.width) < 1:
-            raise InputError("--enlarge, --n-chains and --width must be at least 1")
-        if self.size is not None and self.size < TEXTURE_STRIDE:
-            raise InputError(f"--size must be at least {TEXTURE_STRIDE}, got {self.size}")
-        if not self.noise_std > 0:
-            raise InputError(f"--noise-std must be above 0, got {self.noise_std}")
+        check_number("--enlarge", self.enlarge, 1, 64)
+        check_number("--n-chains", self.n_chains, 1, 10_000)
+        check_number("--width", self.width, 1, 10_000)
+        check_number("--size", self.size, 2 * TEXTURE_STRIDE, 4096)
+        check_number("--noise-std", self.noise_std, SMALLEST_NOISE, 1 / SMALLEST_NOISE)
 
 
 def _photograph(settings: TextureSettings) -> np.ndarray:
@@ -111,16 +110,12 @@ def run(settings: TextureSettings, folder: RunFolder) -> dict[str, Any]:
     statistics = TextureStatistics.of(torch.from_numpy(image.copy()))
     with torch.device("meta"):
         generator_network = TextureNetwork.with_noise(len(image), settings.width)
-    network = GeneratorNetwork(
+    network = new_network(
+        settings,
         latent_dim=(generator_network.latent_dim, MAP_SIDE, MAP_SIDE),
         network=generator_network,
         noise_std=settings.noise_std,
         recipe=replace(RECIPES["texture"], learning_rate=GREY_RATE if len(image) == 1 else COLOUR_RATE),
-        max_iter=settings.max_iter,
-        max_seconds=settings.max_seconds,
-        device=settings.device,
-        precision=settings.precision,
-        random_state=settings.seed,
     )
     target = statistics.target.expand(settings.n_chains, -1).numpy()
     network = learn(network, target, folder, title="learning", observation=statistics)
@@ -156,7 +151,7 @@ def run(settings: TextureSettings, folder: RunFolder) -> dict[str, Any]:
             report.picture(folder.path / "noise.png", "Noise of the same spectrum."),
         ],
         "Learning": curves(folder),
-        "How to get this again": reproduction(folder),
+        "How to get this again": reproduction(settings, folder),
     }
     report.write_report(folder.path / "report.html", f"Texture: {settings.source}", sections)
     return {

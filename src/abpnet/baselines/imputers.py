@@ -1,4 +1,4 @@
-"""What our figures stand beside: other ways to do the same with the same data.
+"""Other ways to fill in what is missing.
 
 Every imputer takes training and new data, (n, D) with NaN where nothing was observed, and returns both filled in.
 """
@@ -14,7 +14,7 @@ import torch
 
 from abpnet import factor_analysis
 
-__all__ = ["IMPUTERS", "Imputation", "compare_imputers", "impute_by_factor_analysis", "phase_randomised"]
+__all__ = ["IMPUTERS", "Imputation", "impute_by", "impute_by_factor_analysis"]
 
 RANKS = (2, 5, 10, 20, 40, 80)
 # The time of these imputers grows steeply with the number of columns.
@@ -109,37 +109,16 @@ IMPUTERS: dict[str, Imputer] = {
 }
 
 
-def compare_imputers(train: np.ndarray, new: np.ndarray) -> list[Imputation]:
-    """Fill in the same data by every method that can handle their number of columns.
+def impute_by(name: str, train: np.ndarray, new: np.ndarray) -> Imputation:
+    """Fill in data by one of the `IMPUTERS`, if it can handle their number of columns.
 
     Args:
+        name: Of the method.
         train: (n, D) float32, NaN = missing.
         new: (m, D) float32, m may be 0.
     """
-    imputations = []
-    for name, impute in IMPUTERS.items():
-        start = time.monotonic()
-        outcome = impute(train, new)
-        seconds = time.monotonic() - start
-        imputations.append(
-            Imputation(f"{name} (not run: {train.shape[1]:,} columns)", None, None, 0.0)
-            if outcome is None
-            else Imputation(outcome[0], outcome[1], outcome[2], seconds)
-        )
-    return imputations
-
-
-def phase_randomised(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Noise with the image's power spectrum and correlations of colours, and nothing else of it.
-
-    Args:
-        image: (channels, height, width).
-        rng: Source of chance.
-
-    Returns:
-        Another such image; the same random phases in all channels, values clipped to [-1, 1].
-    """
-    spectrum = np.fft.fft2(image)
-    phases = np.angle(np.fft.fft2(rng.standard_normal(image.shape[1:])))
-    phases[0, 0] = 0.0  # the mean colour stays
-    return np.clip(np.fft.ifft2(spectrum * np.exp(1j * phases)).real, -1, 1).astype(np.float32)
+    start = time.monotonic()
+    outcome = IMPUTERS[name](train, new)
+    if outcome is None:
+        return Imputation(f"{name} (not run: {train.shape[1]:,} columns)", None, None, 0.0)
+    return Imputation(*outcome, time.monotonic() - start)

@@ -3,8 +3,8 @@ import re
 import numpy as np
 import pytest
 
-from abpnet import baselines
-from abpnet.baselines import IMPUTERS, compare_imputers, impute_by_factor_analysis
+from abpnet.baselines import imputers
+from abpnet.baselines.imputers import IMPUTERS, impute_by, impute_by_factor_analysis
 
 
 def low_rank_data(n=60, n_new=15, size=12, rank=2, missing=0.3, seed=0):
@@ -82,7 +82,7 @@ def test_factor_analysis_copes_with_fewer_examples_or_entries_than_any_rank(n, s
 
 def test_comparison_runs_every_method_on_the_same_data():
     complete, incomplete = low_rank_data()
-    outcomes = compare_imputers(*incomplete)
+    outcomes = [impute_by(name, *incomplete) for name in IMPUTERS]
     assert len(outcomes) == len(IMPUTERS)
     for outcome, (name, impute) in zip(outcomes, IMPUTERS.items(), strict=True):
         label, train, new = impute(*incomplete)
@@ -97,9 +97,9 @@ def test_comparison_runs_every_method_on_the_same_data():
 
 def test_methods_not_run_for_many_columns_are_reported(monkeypatch):
     _, incomplete = low_rank_data(size=12)
-    monkeypatch.setattr(baselines, "MOST_COLUMNS_ITERATIVE", 11)
-    monkeypatch.setattr(baselines, "MOST_COLUMNS_NEIGHBOURS", 12)
-    outcomes = compare_imputers(*incomplete)
+    monkeypatch.setattr(imputers, "MOST_COLUMNS_ITERATIVE", 11)
+    monkeypatch.setattr(imputers, "MOST_COLUMNS_NEIGHBOURS", 12)
+    outcomes = [impute_by(name, *incomplete) for name in IMPUTERS]
     skipped = [outcome for outcome in outcomes if outcome.train is None]
     assert [outcome.name for outcome in skipped] == ["IterativeImputer (not run: 12 columns)"]
     assert skipped[0] == ("IterativeImputer (not run: 12 columns)", None, None, 0.0)

@@ -1,0 +1,216 @@
+"""What learning from damaged or indirect images has in common: recover training images, recover new ones, sample."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from abpnet import figures, metrics, report
+from abpnet.data.images import ImageSet, load_images, save_image
+from abpnet.errors import InputError
+from abpnet.estimator import SMALLEST_NOISE, GeneratorNetwork
+from abpnet.progress import show_stage
+from abpnet.runs import RunFolder
+from abpnet.tasks.session import LearningSettings, check_number, curves, reproduction
+
+__all__ = [
+    "OURS",
+    "SHOWN",
+    "Part",
+    "RecoverySettings",
+    "read_images",
+    "recover_parts",
+    "score",
+    "split",
+    "table_row",
+    "write_recovery",
+]
+
+OURS = "abpnet"
+SHOWN = 12
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecoverySettings(LearningSettings):
+    """Settings of every command that recovers images."""
+
+    size: int | None = None
+    """Scale the central square of each image file to this many pixels a side; needed if the files differ in size."""
+    crop: tuple[int, int, int, int] | None = None
+    """Cut out LEFT TOP RIGHT BOTTOM of each image file first."""
+    limit: int | None = None
+    """Read at most this many images."""
+    new_images: int = 0
+    """Keep this many images out of learning, to be recovered as new ones; drawn at random."""
+    latent_dim: int = 100
+    """Number of latent factors."""
+    noise_std: float = 0.2
+    """Standard deviation of what the factors leave unexplained, on the scale of -1 (black) to 1 (white)."""
+    baselines: bool = True
+    """Also recover the images by other methods, where the truth is known."""
+
+    def check(self) -> None:
+        """Refuse settings that cannot be used."""
+        super().check()
+        check_number("--latent-dim", self.latent_dim, 1, 100_000)
+        check_number("--noise-std", self.noise_std, SMALLEST_NOISE, 1 / SMALLEST_NOISE)
+        check_number("--new-images", self.new_images, 0)
+        check_number("--limit", self.limit, 1)
+        check_number("--size", self.size, 8, 4096)
+
+
+@dataclass(frozen=True)
+class Part:
+    """Training images or new ones.
+
+    Attributes:
+        name: What they are.
+        truth: (n, channels, height, width); NaN where even the file had nothing.
+        shown: What was observed, as pictures of the same shape; NaN = not observed.
+        scored: True at entries that were to be recovered and whose truth is known.
+        labels: One name per image.
+        recovered: What we make of what was observed.
+    """
+
+    name: str
+    truth: np.ndarray
+    shown: np.ndarray
+    scored: np.ndarray
+    labels: list[str]
+    recovered: np.ndarray
+
+
+def read_images(settings: RecoverySettings, source: str) -> ImageSet:
+    """The images of a run.
+
+    Raises:
+        InputError: If they cannot be read or are too few.
+    """
+    images = load_images(source, size=settings.size, crop=settings.crop, limit=settings.limit)
+    n = len(images.pixels)
+    if n < 2:
+        raise InputError(f"{source}: holds 1 image, and learning needs 2")
+    if settings.new_images > n - 2:
+        raise InputError(f"--new-images {settings.new_images}: {source} has {n} images, and learning needs 2")
+    return images
+
+
+def split(n: int, new_images: int, rng: np.random.Generator) -> np.ndarray:
+    """Which of n images are new: True for `new_images` of them, drawn at random."""
+    new = np.zeros(n, bool)
+    new[rng.permutation(n)[:new_images]] = True
+    return new
+
+
+def recover_parts(
+    images: ImageSet,
+    shown: np.ndarray,
+    scored: np.ndarray,
+    is_new: np.ndarray,
+    recover: Callable[[np.ndarray, bool], np.ndarray],
+) -> tuple[Part, Part]:
+    """Training images and new ones, recovered.
+
+    Args:
+        images: All images.
+        shown: What was observed of them, as pictures.
+        scored: See `Part`.
+        is_new: Which are new.
+        recover: Takes indices of images and whether they are training images; returns what it makes of them.
+    """
+
+    def part(name: str, index: np.ndarray) -> Part:
+        recovered = images.pixels[index]
+        if len(index):
+            with show_stage(f"recovering {len(index):,} {name}"):
+                recovered = recover(index, name == "training images")
+        labels = [images.names[i] for i in index]
+        return Part(name, images.pixels[index], shown[index], scored[index], labels, recovered)
+
+    return part("training images", np.flatnonzero(~is_new)), part("new images", np.flatnonzero(is_new))
+
+
+def score(part: Part, recovered: np.ndarray | None) -> dict[str, float | None]:
+    """Error and PSNR where it counts, or None where there is nothing to compare."""
+    if recovered is None or not part.scored.any():
+        return {f"error, {part.name}": None, f"PSNR, {part.name}": None}
+    recovered = np.clip(recovered.reshape(part.truth.shape), -1, 1)
+    where = part.scored & ~np.isnan(recovered)  # a method may not have been run on all of them
+    return {
+        f"error, {part.name}": metrics.error(recovered, part.truth, where),
+        f"PSNR, {part.name}": metrics.psnr(recovered, part.truth, where),
+    }
+
+
+def table_row(
+    method: str, parts: Sequence[Part], recovered: Sequence[np.ndarray | None], seconds: float
+) -> dict[str, Any]:
+    """One row of the table: a method, its scores on each part that has images, and its time."""
+    row: dict[str, Any] = {"method": method}
+    for part, signals in zip(parts, recovered, strict=True):
+        row |= score(part, signals) if len(part.truth) else {}
+    return row | {"seconds": round(seconds, 1)}
+
+
+def _show(run: RunFolder, part: Part, scale: int, caption: str) -> str:
+    rows = {"original": part.truth, "observed": part.shown, "recovered": part.recovered}
+    if not part.scored.any():
+        del rows["original"]  # the files are all there is
+    path = run.path / f"{part.name}.png"
+    figures.save_picture(path, figures.rows_of_images({k: v[:SHOWN] for k, v in rows.items()}, scale))
+    return report.picture(path, f"{part.name}: each column is one image; {caption}.", pixelated=True)
+
+
+def _save(folder: Path, part: Part) -> None:
+    folder.mkdir(exist_ok=True)
+    for label, image in zip(part.labels, part.recovered, strict=True):
+        save_image(folder / f"{label}.png", image)
+
+
+def write_recovery(
+    settings: RecoverySettings,
+    folder: RunFolder,
+    network: GeneratorNetwork,
+    parts: Sequence[Part],
+    table: Sequence[dict[str, Any]],
+    title: str,
+    explanation: str,
+    caption: str,
+) -> dict[str, Any]:
+    """Write pictures, samples and the report.
+
+    Args:
+        settings: All settings.
+        folder: The run's folder.
+        network: What was learned.
+        parts: Training images and new ones.
+        table: Rows of `table_row`; empty if nothing could be compared.
+        title: Of the report.
+        explanation: What the table's figures mean.
+        caption: How the observed is shown.
+
+    Returns:
+        What stands in result.json.
+    """
+    scale = max(1, 64 // parts[0].truth.shape[-1])
+    sections: dict[str, list[str]] = {}
+    for part in parts:
+        if len(part.truth):
+            sections[part.name.capitalize()] = [_show(folder, part, scale, caption)]
+            _save(folder.path / "completed", part)
+    samples = network.sample(4 * SHOWN, random_state=settings.seed)
+    figures.save_picture(folder.path / "samples.png", figures.grid(samples, SHOWN, scale))
+    sections["Samples"] = [report.picture(folder.path / "samples.png", "f(z) of new z drawn from N(0, I).", True)]
+    train, new = parts
+    result: dict[str, Any] = {"n_training": len(train.truth), "n_new": len(new.truth), **folder.metrics()[-1]}
+    if table:
+        result["table"] = list(table)
+        sections["Comparison"] = [report.table(table, ours=OURS), report.paragraph(explanation)]
+    sections["Learning"] = curves(folder)
+    sections["How to get this again"] = reproduction(settings, folder)
+    report.write_report(folder.path / "report.html", title, sections)
+    return result

@@ -1,0 +1,37 @@
+"""What the README and the examples show runs as it stands there."""
+
+import re
+import runpy
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_the_readme_runs():
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    names = {}
+    exec(code.replace("max_iter=100", "max_iter=2"), names)
+    damaged, recovered = names["images"], names["recovered"]
+    assert np.isfinite(recovered).all()
+    assert np.array_equal(recovered[~np.isnan(damaged)], damaged[~np.isnan(damaged)])
+    assert names["draws"].shape == (3, 5, 1, 8, 8)
+    assert names["new"].shape == (16, 1, 8, 8)
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in (ROOT / "examples").glob("*.py")))
+def test_every_example_has_a_test(name):
+    assert f'"{name}"' in Path(__file__).read_text()
+
+
+def test_incomplete_digits(capsys):
+    example = runpy.run_path(str(ROOT / "examples" / "incomplete_digits.py"))
+    assert example["main"](max_iter=3) < 0.17  # mean fill: 0.193
+    assert "mean fill" in capsys.readouterr().out
+
+
+def test_random_projections():
+    ours, shortest = runpy.run_path(str(ROOT / "examples" / "random_projections.py"))["main"](max_iter=20)
+    assert ours < 0.6 * shortest

@@ -1,0 +1,90 @@
+"""Explaining with fixed weights: where the search starts is the linear posterior, whatever else is in the batch."""
+
+import pytest
+import torch
+
+import abpnet
+from abpnet import factor_analysis as fa
+from abpnet.explaining import BATCH, explain, linear_start, regress
+from abpnet.networks import LinearNetwork, auto_network, initialise
+from abpnet.observations import Complete, Mask, Operator, Projection
+from abpnet.operators import fourier_projection
+
+
+def linear_case(n=3 * BATCH + 5, latent_dim=4, size=40):
+    generator = torch.Generator().manual_seed(0)
+    network = initialise(LinearNetwork(latent_dim, (size,)), generator)
+    model = abpnet.GeneratorModel(network, (latent_dim,), emission=abpnet.Gaussian(0.5))
+    z = torch.randn(n, latent_dim, generator=generator)
+    y = model.network(z).detach() + 0.5 * torch.randn(n, size, generator=generator)
+    observed = torch.rand(n, size, generator=generator) < 0.6
+    return model, z, y.masked_fill(~observed, 0.0), observed
+
+
+def test_regression_on_the_chains_finds_a_linear_network():
+    model, z, _, _ = linear_case()
+    linear = regress(model, z)
+    torch.testing.assert_close(linear.loadings, model.network.loadings.weight.detach(), atol=5e-3, rtol=0)
+    torch.testing.assert_close(linear.noise_variance, torch.full((40,), 0.25), atol=1e-3, rtol=0)
+
+
+def test_start_is_the_posterior_mean_given_what_was_observed():
+    model, z, y, observed = linear_case()
+    linear = regress(model, z)
+    start = linear_start(linear, y, Mask(observed), (4,), (40,))
+    exact = fa.posterior(fa.FactorAnalysis(*(part.double() for part in linear)), y.double(), observed)
+    torch.testing.assert_close(start, exact.mean.float(), atol=1e-6, rtol=0)
+
+
+def test_start_does_not_depend_on_the_place_in_the_batch():
+    model, z, y, observed = linear_case()
+    linear = regress(model, z)
+    start = linear_start(linear, y, Mask(observed), (4,), (40,))
+    order = torch.randperm(len(y), generator=torch.Generator().manual_seed(1))
+    assert torch.equal(linear_start(linear, y[order], Mask(observed[order]), (4,), (40,)), start[order])
+    for row in range(0, len(y), 20):
+        assert torch.equal(
+            linear_start(linear, y[row : row + 1], Mask(observed[row : row + 1]), (4,), (40,))[0], start[row]
+        )
+
+
+def test_start_is_the_mean_of_the_prior_where_no_line_applies():
+    model, z, y, _ = linear_case()
+    assert torch.equal(linear_start(None, y, Complete(), (4,), (40,)), torch.zeros(len(y), 4))
+    unknown = Operator(lambda x: x)
+    assert torch.equal(linear_start(regress(model, z), y, unknown, (4,), (40,)), torch.zeros(len(y), 4))
+    assert torch.equal(linear_start(regress(model, z), y, Mask(y != 0, unknown), (4,), (40,)), torch.zeros(len(y), 4))
+
+
+@pytest.mark.parametrize("operator", [Projection.random((40,), 30), fourier_projection((40,), 30)], ids=str)
+def test_start_from_linear_measurements_is_close_to_their_posterior_mean(operator):
+    model, z, _, _ = linear_case()
+    linear = regress(model, z)
+    generator = torch.Generator().manual_seed(2)
+    y = operator(model.network(z).detach() + 0.5 * torch.randn(len(z), 40, generator=generator))
+    matrix = operator(torch.eye(40)).T.double()
+    loadings, mean = matrix @ linear.loadings.double(), matrix @ linear.mean.double()
+    noise = 0.25 * matrix @ matrix.T  # not diagonal: the start takes its diagonal alone
+    covariance = loadings @ loadings.T + noise
+    exact = (y.double() - mean) @ torch.linalg.solve(covariance, loadings)
+    start = linear_start(linear, y, operator, (4,), (40,)).double()
+    assert (start - exact).square().mean() < 0.1 * exact.square().mean()
+
+
+# Matrix products of these widths round by the address of a row; see `SteadyLinear`.
+@pytest.mark.parametrize("latent_dim", [1, 2, 5, 7, 10, 13])
+@pytest.mark.parametrize("shape", [(5,), (30,), (1, 8, 8), (1, 16, 16)], ids=str)
+def test_factors_do_not_depend_on_the_place_in_the_batch_whatever_the_widths(shape, latent_dim):
+    generator = torch.Generator().manual_seed(0)
+    model = abpnet.GeneratorModel(initialise(auto_network((latent_dim,), shape), generator), (latent_dim,))
+    y = torch.rand(BATCH + 6, *shape, generator=generator) * 2 - 1
+    observed = torch.rand(y.shape, generator=generator) < 0.7
+    start = torch.zeros(len(y), latent_dim)
+
+    def modes(rows):
+        return explain(model, y[rows], Mask(observed[rows]), start[rows], n_steps=10)
+
+    z, order = modes(torch.arange(len(y))), torch.randperm(len(y), generator=generator)
+    assert torch.equal(modes(order), z[order])
+    for row in (0, 7, 63, 66):
+        assert torch.equal(modes(torch.tensor([row]))[0], z[row])

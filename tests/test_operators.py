@@ -1,0 +1,76 @@
+"""Operators are what they say: linear, of the right length, with the gradient of their transpose."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.ndimage import gaussian_filter
+
+from abpnet.operators import down_sampling, fourier_projection, gaussian_blur
+
+SHAPE = (3, 16, 12)
+OPERATORS = {
+    "fourier": fourier_projection(SHAPE, 100),
+    "blur": gaussian_blur(1.3),
+    "down-sampling": down_sampling(4),
+}
+
+
+def randn(*shape, seed=0):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+def test_an_operator_is_linear_and_measures_each_example_by_itself(name):
+    operator = OPERATORS[name]
+    x, other = randn(4, *SHAPE).double(), randn(4, *SHAPE, seed=1).double()
+    torch.testing.assert_close(operator(2 * x - other), 2 * operator(x) - operator(other))
+    torch.testing.assert_close(operator(x)[2:3], operator(x[2:3]))
+    assert operator.linear
+    assert operator.observed is None
+
+
+@pytest.mark.parametrize("size", [30, 31])
+def test_all_coefficients_together_are_an_orthonormal_transform(size):
+    matrix = fourier_projection((size,), size)(torch.eye(size).double())
+    torch.testing.assert_close(matrix @ matrix.T, torch.eye(size).double())
+
+
+def test_fourier_projections_preserve_squared_length_on_average():
+    x = randn(1, 3, 4, seed=3)
+    ratios = [fourier_projection((3, 4), 5, seed)(x).square().sum() / x.square().sum() for seed in range(400)]
+    ratios = torch.stack(ratios)
+    assert abs(ratios.mean() - 1) < 5 * ratios.std() / math.sqrt(400)
+    assert ratios.std() > 0.1, "every seed draws its own"
+
+
+def test_fourier_projections_need_no_matrix():
+    shape = (3, 256, 256)
+    assert fourier_projection(shape, 1000)(torch.zeros(1, *shape)).shape == (1, 1000)
+
+
+@pytest.mark.parametrize("sigma", [0.5, 1.3, 3.0])
+def test_blur_agrees_with_scipy(sigma):
+    x = randn(2, 1, 24, 20).double()
+    expected = gaussian_filter(x.numpy(), (0, 0, sigma, sigma), mode="mirror", radius=math.ceil(3 * sigma))
+    np.testing.assert_allclose(gaussian_blur(sigma)(x).numpy(), expected, atol=1e-7)
+
+
+def test_down_sampling_takes_means():
+    x = torch.arange(16.0).reshape(1, 1, 4, 4)
+    assert down_sampling(2)(x).tolist() == [[[[2.5, 4.5], [10.5, 12.5]]]]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: fourier_projection((4,), 5),
+        lambda: fourier_projection((4,), 0),
+        lambda: gaussian_blur(0.0),
+        lambda: down_sampling(0),
+    ],
+)
+def test_what_cannot_be_is_named(make):
+    with pytest.raises(ValueError, match="must be"):
+        make()
