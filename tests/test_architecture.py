@@ -10,10 +10,21 @@ SOURCE = Path(__file__).parents[1] / "src" / "abpnet"
 # From the ground up; modules on one floor do not import one another.
 FLOORS = [
     {"errors"},
-    {"priors", "emissions", "observations", "metrics", "factor_analysis", "recipes", "latents", "report"},
+    {
+        "priors",
+        "emissions",
+        "observations",
+        "metrics",
+        "factor_analysis",
+        "recipes",
+        "latents",
+        "report",
+        "networks.layers",
+    },
+    {"networks.vectors", "networks.objects", "networks.textures"},
     {
         "model",
-        "networks",
+        "networks.building",
         "texture_statistics",
         "operators",
         "arrays",
@@ -23,7 +34,7 @@ FLOORS = [
         "baselines.imputers",
         "baselines.textures",
     },
-    {"inference", "data.images"},
+    {"inference", "data.images", "networks"},
     {"data.masks", "figures", "explaining", "precision"},
     {"data", "learning", "baselines.sensing"},
     {"saving", "progress"},

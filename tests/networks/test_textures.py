@@ -9,15 +9,8 @@ from abpnet.data.builtin import texture_photograph
 from abpnet.emissions import Gaussian
 from abpnet.learning import alternate
 from abpnet.model import GeneratorModel, frozen_decoder
-from abpnet.networks import (
-    NOISE_CHANNELS,
-    TEXTURE_STRIDE,
-    EvenDeconvolution,
-    TextureNetwork,
-    build_network,
-    describe_network,
-    initialise,
-)
+from abpnet.networks import TEXTURE_STRIDE, TextureNetwork, build_network, describe_network, initialise
+from abpnet.networks.textures import NOISE_CHANNELS, EvenDeconvolution
 from abpnet.recipes import RECIPES
 from abpnet.texture_statistics import TextureStatistics
 

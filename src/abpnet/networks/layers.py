@@ -1,0 +1,34 @@
+"""Layers that the networks share."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+__all__ = ["LEAK", "SteadyLinear", "deconvolution"]
+
+LEAK = 0.2
+SMALLEST_WIDTH = 16
+
+
+class SteadyLinear(nn.Linear):
+    """A linear layer that gives a row the same bits at every place in the batch.
+
+    Matrix products of few columns (seen below 12) round by the memory address at which a row starts. So inputs and
+    outputs of fewer than `SMALLEST_WIDTH` features are padded with zeros.
+    """
+
+    def forward(self, input: Float[Tensor, "n p"]) -> Float[Tensor, "n q"]:
+        """`input @ weight.T + bias`."""
+        n_outputs, n_inputs = self.weight.shape
+        if min(n_outputs, n_inputs) >= SMALLEST_WIDTH:
+            return super().forward(input)
+        more_inputs, more_outputs = (max(SMALLEST_WIDTH - width, 0) for width in (n_inputs, n_outputs))
+        weight = F.pad(self.weight, (0, more_inputs, 0, more_outputs))
+        return F.linear(F.pad(input, (0, more_inputs)), weight, F.pad(self.bias, (0, more_outputs)))[:, :n_outputs]
+
+
+def deconvolution(n_inputs: int, n_outputs: int) -> nn.ConvTranspose2d:
+    """Up-sampling by 2 and linear superposition of 5x5 basis functions (Han et al. 2017, section 2.2)."""
+    return nn.ConvTranspose2d(n_inputs, n_outputs, 5, stride=2, padding=2, output_padding=1)
