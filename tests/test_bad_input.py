@@ -241,3 +241,14 @@ def test_learned_on_a_gpu_it_samples_here(completed, tmp_path):
     assert run("sample", model, "-n", "2", "--device", "cpu", "--out", tmp_path / "samples") == 0
     samples = [np.load(path)["samples"] for path in tmp_path.glob("samples/samples.npz")]
     assert torch.isfinite(torch.from_numpy(samples[0])).all()
+
+
+def test_new_images_must_be_like_the_others(data, tmp_path, capsys):
+    np.savez(tmp_path / "other.npz", images=np.zeros((3, 9, 9), np.uint8))
+    options = [*COMPLETE, "--out", tmp_path / "out"]
+    message = refused(capsys, "complete", data / "images.npz", "--new-source", tmp_path / "other.npz", *options)
+    assert "other.npz" in message
+    assert "(1, 9, 9)" in message
+    both = ["--new-source", tmp_path / "other.npz", "--new-images", "2"]
+    assert "exclude each other" in refused(capsys, "complete", data / "images.npz", *both, *options)
+    assert not (tmp_path / "out").exists()

@@ -30,10 +30,31 @@ def test_complete_leaves_a_whole_run_folder(completed):
     result = json.loads((completed / "result.json").read_text())
     methods = [row["method"] for row in result["table"]]
     assert methods[0] == "abpnet"
-    assert len(methods) == 5
+    assert [method.split(" (")[0] for method in methods[1:]] == [
+        "mean fill",
+        "KNNImputer",
+        "IterativeImputer",
+        "iterative PCA",
+        "linear factor analysis",
+        "biharmonic inpainting",
+    ]
     assert all(0 < row["error, training images"] < 1 and 0 < row["error, new images"] < 1 for row in result["table"])
     assert not list(completed.glob("checkpoint-*"))
     assert "precision" in json.loads((completed / "config.json").read_text())
+
+
+def test_new_images_may_come_from_another_folder(data, tmp_path):
+    array = np.load(data / "images.npz")["images"]
+    np.savez(tmp_path / "train.npz", images=array[:10])
+    np.savez(tmp_path / "new.npz", images=array[10:])
+    out = tmp_path / "out"
+    options = [*COMPLETE, "--no-baselines", "--out", out]
+    assert run("complete", tmp_path / "train.npz", "--new-source", tmp_path / "new.npz", *options) == 0
+    result = json.loads((out / "result.json").read_text())
+    assert (result["n_training"], result["n_new"]) == (10, 4)
+    assert len(list((out / "completed").glob("new *.png"))) == 4
+    assert len(list((out / "completed").glob("*.png"))) == 14
+    assert len(abpnet.GeneratorNetwork.load(out / "model").latents_) == 10
 
 
 def test_complete_keeps_observed_pixels_of_files_with_holes(data, tmp_path):

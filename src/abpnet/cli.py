@@ -16,7 +16,7 @@ import tyro
 from abpnet.errors import InputError
 from abpnet.runs import RunFolder
 from abpnet.tasks import complete, demo, explain, sample, sense, texture
-from abpnet.tasks.session import Interrupted, RunSettings, settings_from_json, settings_to_json
+from abpnet.tasks.session import SOURCES, Interrupted, RunSettings, settings_from_json, settings_to_json
 
 __all__ = ["main"]
 
@@ -67,7 +67,7 @@ def _start(settings: RunSettings) -> None:
     (command,) = (name for name, (kind, _) in COMMANDS.items() if type(settings) is kind)
     settings.check()
     values = settings_to_json(settings)
-    for name in ("source", "input"):
+    for name in SOURCES:
         given = Path(str(values.get(name)))
         if given.exists() and given.resolve().is_relative_to(settings.out.resolve()):
             raise InputError(

@@ -98,15 +98,14 @@ def test_comparison_runs_every_method_on_the_same_data():
 def test_methods_not_run_for_many_columns_are_reported(monkeypatch):
     _, incomplete = low_rank_data(size=12)
     monkeypatch.setattr(imputers, "MOST_COLUMNS_ITERATIVE", 11)
-    monkeypatch.setattr(imputers, "MOST_COLUMNS_NEIGHBOURS", 12)
+    monkeypatch.setattr(imputers, "MOST_WORK_NEIGHBOURS", 60 * 60 * 12)
     outcomes = [impute_by(name, *incomplete) for name in IMPUTERS]
     skipped = [outcome for outcome in outcomes if outcome.train is None]
-    assert [outcome.name for outcome in skipped] == ["IterativeImputer (not run: 12 columns)"]
-    assert skipped[0] == ("IterativeImputer (not run: 12 columns)", None, None, 0.0)
+    assert [outcome.name for outcome in skipped] == ["IterativeImputer (not run: 60 rows of 12 columns)"]
+    assert skipped[0] == ("IterativeImputer (not run: 60 rows of 12 columns)", None, None, 0.0)
     assert len(outcomes) == len(IMPUTERS)
 
 
 def test_limits_hold_for_the_columns_of_small_colour_images():
-    train = np.zeros((2, 4097), np.float32)
-    for name in ("KNNImputer", "IterativeImputer"):
-        assert IMPUTERS[name](train, train) is None
+    assert IMPUTERS["IterativeImputer"](*[np.zeros((2, 129), np.float32)] * 2) is None
+    assert IMPUTERS["KNNImputer"](*[np.broadcast_to(np.float32(0), (2000, 5001))] * 2) is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,6 +12,7 @@ import numpy as np
 import tyro
 
 from abpnet.baselines.imputers import IMPUTERS, impute_by
+from abpnet.baselines.inpainting import biharmonic
 from abpnet.data.masks import draw_mask
 from abpnet.errors import InputError
 from abpnet.progress import show_stage
@@ -66,6 +68,11 @@ def _table(parts: tuple[Part, Part], baselines: bool, seconds: float) -> list[di
         with show_stage(f"for comparison: {method}"):
             other = impute_by(method, *vectors)
         rows.append(table_row(other.name, parts, [other.train, other.new], other.seconds))
+    if baselines:
+        with show_stage("for comparison: biharmonic inpainting"):
+            start = time.monotonic()
+            names, filled = zip(*(biharmonic(part.shown) for part in parts), strict=True)
+        rows.append(table_row(names[0], parts, filled, time.monotonic() - start))
     return rows
 
 
@@ -83,7 +90,7 @@ def run(settings: CompleteSettings, folder: RunFolder) -> dict[str, Any]:
         InputError: If the images or the mask cannot be used.
         Interrupted: If the user or the system asked to stop.
     """
-    images = read_images(settings, settings.source)
+    images, n_last = read_images(settings, settings.source)
     rng = np.random.default_rng(settings.seed)
     kept = draw_mask(settings.mask, images.pixels.shape, rng)
     observed = np.where(kept, images.pixels, np.float32(np.nan))
@@ -93,7 +100,7 @@ def run(settings: CompleteSettings, folder: RunFolder) -> dict[str, Any]:
             f"{settings.source}: no pixel of image {images.names[int(empty.argmax())]} is observed "
             f"({empty.sum()} such of {len(empty)}); remove it or hide less"
         )
-    is_new = split(len(observed), settings.new_images, rng)
+    is_new = split(settings, len(observed), n_last, rng)
     network = new_network(settings, latent_dim=settings.latent_dim, noise_std=settings.noise_std)
     network = learn(network, observed[~is_new], folder, title="learning")
 

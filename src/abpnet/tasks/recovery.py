@@ -46,6 +46,8 @@ class RecoverySettings(LearningSettings):
     """Read at most this many images."""
     new_images: int = 0
     """Keep this many images out of learning, to be recovered as new ones; drawn at random."""
+    new_source: str | None = None
+    """Folder or file of new images, instead of some of the others."""
     latent_dim: int = 100
     """Number of latent factors."""
     noise_std: float = 0.2
@@ -61,6 +63,8 @@ class RecoverySettings(LearningSettings):
         check_number("--new-images", self.new_images, 0)
         check_number("--limit", self.limit, 1)
         check_number("--size", self.size, 8, 4096)
+        if self.new_images and self.new_source is not None:
+            raise InputError("--new-images and --new-source exclude each other; give one of them")
 
 
 @dataclass(frozen=True)
@@ -84,11 +88,11 @@ class Part:
     recovered: np.ndarray
 
 
-def read_images(settings: RecoverySettings, source: str) -> ImageSet:
-    """The images of a run.
+def read_images(settings: RecoverySettings, source: str) -> tuple[ImageSet, int]:
+    """The images of a run, and how many of them, the last ones, came from `--new-source`.
 
     Raises:
-        InputError: If they cannot be read or are too few.
+        InputError: If they cannot be read, are too few, or differ in shape from the new ones.
     """
     images = load_images(source, size=settings.size, crop=settings.crop, limit=settings.limit)
     n = len(images.pixels)
@@ -96,13 +100,23 @@ def read_images(settings: RecoverySettings, source: str) -> ImageSet:
         raise InputError(f"{source}: holds 1 image, and learning needs 2")
     if settings.new_images > n - 2:
         raise InputError(f"--new-images {settings.new_images}: {source} has {n} images, and learning needs 2")
-    return images
+    if settings.new_source is None:
+        return images, 0
+    new = load_images(settings.new_source, size=settings.size, crop=settings.crop)
+    if new.pixels.shape[1:] != images.pixels.shape[1:]:
+        raise InputError(
+            f"--new-source {settings.new_source}: its images have shape {new.pixels.shape[1:]}, those of {source} "
+            f"{images.pixels.shape[1:]}; --size brings files to one size"
+        )
+    names = [*images.names, *(f"new {name}" for name in new.names)]
+    return ImageSet(np.concatenate([images.pixels, new.pixels]), names), len(new.pixels)
 
 
-def split(n: int, new_images: int, rng: np.random.Generator) -> np.ndarray:
-    """Which of n images are new: True for `new_images` of them, drawn at random."""
+def split(settings: RecoverySettings, n: int, n_last: int, rng: np.random.Generator) -> np.ndarray:
+    """Which of n images are new: True for the last ones, or for `--new-images` of them drawn at random."""
     new = np.zeros(n, bool)
-    new[rng.permutation(n)[:new_images]] = True
+    new[rng.permutation(n)[: settings.new_images]] = True
+    new[n - n_last :] = True
     return new
 
 

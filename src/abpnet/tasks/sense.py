@@ -160,13 +160,13 @@ def run(settings: SenseSettings, folder: RunFolder) -> dict[str, Any]:
         InputError: If the images or the operator cannot be used.
         Interrupted: If the user or the system asked to stop.
     """
-    images = read_images(settings, settings.source)
+    images, n_last = read_images(settings, settings.source)
     if np.isnan(images.pixels).any():
         raise InputError(f"{settings.source}: has missing pixels; sense measures whole images")
     shape = images.pixels.shape[1:]
     operator, gain = make_operator(settings, shape)
     rng = np.random.default_rng(settings.seed)
-    is_new = split(len(images.pixels), settings.new_images, rng)
+    is_new = split(settings, len(images.pixels), n_last, rng)
     y = _measure(images.pixels, operator, settings.measurement_noise, rng)
     network = new_network(
         settings,

@@ -19,9 +19,19 @@ from abpnet.estimator import GeneratorNetwork
 from abpnet.progress import show_progress
 from abpnet.runs import RunFolder, delay_interruption
 
-__all__ = ["Interrupted", "LearningSettings", "RunSettings", "learn", "settings_from_json", "settings_to_json"]
+__all__ = [
+    "SOURCES",
+    "Interrupted",
+    "LearningSettings",
+    "RunSettings",
+    "learn",
+    "settings_from_json",
+    "settings_to_json",
+]
 
 SECONDS_BETWEEN_CHECKPOINTS = 30.0
+# Settings that may name a file or folder, or something built in.
+SOURCES = ("source", "new_source", "input")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +118,7 @@ def settings_to_json(settings: RunSettings) -> dict[str, Any]:
     """Settings as plain JSON values; paths are made absolute so that a run can be resumed from anywhere."""
 
     def plain(name: str, value: Any) -> Any:
-        is_file = name in ("source", "input") and value and Path(value).exists()
+        is_file = name in SOURCES and value and Path(value).exists()
         is_file = is_file or (name == "mask" and Path(value).suffix.lower() == ".png")
         return str(Path(value).absolute()) if isinstance(value, Path) or is_file else value
 
