@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -11,7 +12,23 @@ from torch import Tensor, nn
 
 from abpnet.networks.layers import LEAK
 
-__all__ = ["BottomUpNetwork"]
+__all__ = ["BottomUpNetwork", "n_factors"]
+
+
+def n_factors(top_down: nn.Module) -> int:
+    """Number of latent factors that a top-down network takes.
+
+    Raises:
+        ValueError: If they are a map.
+    """
+    return _layers(top_down)[0].in_features
+
+
+def _layers(top_down: nn.Module) -> list[Any]:
+    layers = [layer for layer in top_down.modules() if isinstance(layer, (nn.Linear, nn.ConvTranspose2d))]
+    if not layers or not isinstance(layers[0], nn.Linear):
+        raise ValueError(f"{type(top_down).__name__} has no mirror image: its factors are no vector")
+    return layers
 
 
 class BottomUpNetwork(nn.Module):
@@ -31,17 +48,14 @@ class BottomUpNetwork(nn.Module):
 
     def __init__(self, top_down: nn.Module, n_outputs: int, n_parts: int = 1) -> None:
         super().__init__()
-        above = [layer for layer in top_down.modules() if isinstance(layer, (nn.Linear, nn.ConvTranspose2d))]
-        first = next(iter(above), None)
-        if not isinstance(first, nn.Linear):
-            raise ValueError(f"{type(top_down).__name__} has no mirror image: its factors are no vector")
+        above = _layers(top_down)
         shape: Sequence[int] = top_down.shape  # type: ignore[assignment]
         is_image = isinstance(above[-1], nn.ConvTranspose2d)
         self.shape = (above[-1].out_channels, *shape[-2:]) if is_image else (math.prod(shape),)
         layers: list[nn.Module] = []
         for layer in reversed(above):
             parts = 1 if layers else n_parts
-            last = layer is first
+            last = layer is above[0]
             if isinstance(layer, nn.ConvTranspose2d):
                 layers.append(nn.Conv2d(layer.out_channels * parts, layer.in_channels, 5, stride=2, padding=2))
             else:

@@ -17,8 +17,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from abpnet.arrays import fill_in
-from abpnet.baselines.bottom_up import BottomUpNetwork
+from abpnet.baselines.bottom_up import BottomUpNetwork, n_factors
 from abpnet.emissions import Gaussian
+from abpnet.explaining import decode
 from abpnet.model import GeneratorModel, autocast
 from abpnet.networks.building import initialise
 from abpnet.observations import Observation, as_observation, hide_missing
@@ -148,7 +149,7 @@ def learn(
     """
     y, seen = hide_missing(y, as_observation(observation))
     device = generator.device
-    latent_dim = next(layer.in_features for layer in decoder.modules() if isinstance(layer, nn.Linear))
+    latent_dim = n_factors(decoder)
     with torch.device("meta"):
         mirror = BottomUpNetwork(decoder, 2 * latent_dim, n_parts=2)
     encoder, network = initialise(mirror, generator), initialise(copy.deepcopy(decoder), generator)
@@ -183,11 +184,11 @@ def reconstruct(
         observation: A `Mask`, or None.
     """
     y, seen = hide_missing(y, as_observation(observation))
-    parts = []
-    for index in torch.arange(len(y)).split(BATCH):
-        mean, _ = vae.encode(y[index].to(vae.device), seen.select(index).to(vae.device))
-        parts.append(vae.decode(mean).cpu())
-    return torch.cat(parts)
+    means = [
+        vae.encode(y[index].to(vae.device), seen.select(index).to(vae.device))[0].cpu()
+        for index in torch.arange(len(y)).split(BATCH)
+    ]
+    return decode(vae.model, torch.cat(means), vae.precision)
 
 
 @torch.no_grad()
@@ -237,7 +238,7 @@ def sample(vae: VariationalAutoEncoder, n: int, generator: torch.Generator) -> F
     Args:
         vae: What was learned.
         n: How many.
-        generator: Source of chance, on the device of the networks.
+        generator: Source of chance.
     """
     z = vae.model.prior.sample((n, *vae.model.latent_shape), generator)
-    return torch.cat([vae.decode(part).cpu() for part in z.split(BATCH)])
+    return decode(vae.model, z.cpu(), vae.precision)
