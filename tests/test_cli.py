@@ -37,6 +37,7 @@ def test_complete_leaves_a_whole_run_folder(completed):
         "iterative PCA",
         "linear factor analysis",
         "biharmonic inpainting",
+        "variational auto-encoder",
     ]
     assert all(0 < row["error, training images"] < 1 and 0 < row["error, new images"] < 1 for row in result["table"])
     assert not list(completed.glob("checkpoint-*"))

@@ -81,9 +81,7 @@ def random_features(real: Float[Tensor, "n c h w"]) -> Callable[[Tensor], Tensor
     @torch.no_grad()
     def features(images: Tensor) -> Tensor:
         parts = zip(layers(images), units, strict=True)
-        scaled = [
-            (part - mean) * scale * math.sqrt(size / (len(units) * len(mean))) for part, (mean, scale) in parts
-        ]
+        scaled = [(part - mean) * scale * math.sqrt(size / (len(units) * len(mean))) for part, (mean, scale) in parts]
         return torch.cat(scaled, 1)
 
     return features
