@@ -35,3 +35,9 @@ def test_incomplete_digits(capsys):
 def test_random_projections():
     ours, shortest = runpy.run_path(str(ROOT / "examples" / "random_projections.py"))["main"](max_iter=20)
     assert ours < 0.6 * shortest
+
+
+def test_model_evaluation():
+    example = runpy.run_path(str(ROOT / "examples" / "model_evaluation.py"))
+    ours, components = example["main"](max_iter=20, latent_dims=(5,))[5]
+    assert ours < 0.85 * components

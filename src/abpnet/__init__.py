@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from abpnet.emissions import Gaussian
 from abpnet.errors import InputError
+from abpnet.evaluation import Evaluation, evaluate
 from abpnet.explaining import infer
 from abpnet.learning import Iteration, LearningState, alternate, begin
 from abpnet.model import GeneratorModel
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "Complete",
+    "Evaluation",
     "Gaussian",
     "GeneratorModel",
     "GeneratorNetwork",
@@ -39,6 +41,7 @@ __all__ = [
     "alternate",
     "begin",
     "data",
+    "evaluate",
     "infer",
 ]
 

@@ -15,7 +15,7 @@ import tyro
 
 from abpnet.errors import InputError
 from abpnet.runs import RunFolder
-from abpnet.tasks import complete, demo, explain, sample, sense, texture
+from abpnet.tasks import complete, demo, evaluate, explain, sample, sense, texture
 from abpnet.tasks.session import SOURCES, Interrupted, RunSettings, settings_from_json, settings_to_json
 
 __all__ = ["main"]
@@ -28,6 +28,7 @@ COMMANDS: dict[str, tuple[type[RunSettings], Callable[[Any, RunFolder], dict[str
     "demo": (demo.DemoSettings, demo.run),
     "complete": (complete.CompleteSettings, complete.run),
     "sense": (sense.SenseSettings, sense.run),
+    "evaluate": (evaluate.EvaluateSettings, evaluate.run),
     "texture": (texture.TextureSettings, texture.run),
     "sample": (sample.SampleSettings, sample.run),
     "explain": (explain.ExplainSettings, explain.run),
@@ -67,8 +68,9 @@ def _start(settings: RunSettings) -> None:
     (command,) = (name for name, (kind, _) in COMMANDS.items() if type(settings) is kind)
     settings.check()
     values = settings_to_json(settings)
-    for name in SOURCES:
-        given = Path(str(values.get(name)))
+    sources = [values.get(name) for name in SOURCES]
+    for source in (part for value in sources for part in (value if isinstance(value, list) else [value])):
+        given = Path(str(source))
         if given.exists() and given.resolve().is_relative_to(settings.out.resolve()):
             raise InputError(
                 f"{given}: stands in --out {settings.out}, which this command writes; choose another --out"

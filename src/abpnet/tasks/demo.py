@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from abpnet import report
 from abpnet.runs import RunFolder
 from abpnet.tasks import complete, texture
 from abpnet.tasks.recovery import OURS
-from abpnet.tasks.session import RunSettings, check_number, reproduction, settings_to_json
+from abpnet.tasks.session import RunSettings, check_number, reproduction, run_part
 
 __all__ = ["DemoSettings", "run"]
 
@@ -42,20 +41,6 @@ class DemoSettings(RunSettings):
         check_number("--texture-seconds", self.texture_seconds, 1e-3)
 
 
-def _part(
-    command: str, settings: Any, run_part: Callable[[Any, RunFolder], dict[str, Any]]
-) -> tuple[RunFolder, dict[str, Any]]:
-    """Run one experiment in its own folder, or go on with it, or take its result."""
-    config = settings.out / "config.json"
-    folder = RunFolder(settings.out) if config.exists() else None
-    folder = folder or RunFolder.create(settings.out, command, settings_to_json(settings))
-    if folder.result is None:
-        folder.finish(run_part(settings, folder))
-    result = folder.result
-    assert result is not None
-    return folder, result
-
-
 def run(settings: DemoSettings, folder: RunFolder) -> dict[str, Any]:
     """Run both experiments and write one report; goes on where an interrupted run stopped.
 
@@ -83,8 +68,8 @@ def run(settings: DemoSettings, folder: RunFolder) -> dict[str, Any]:
         seed=settings.seed,
         device=settings.device,
     )
-    digits_folder, digits_result = _part("complete", digits, complete.run)
-    texture_folder, texture_result = _part("texture", material, texture.run)
+    digits_folder, digits_result = run_part("complete", digits, complete.run)
+    texture_folder, texture_result = run_part("texture", material, texture.run)
     sections = {
         "Digits of which half the pixels were hidden": [
             report.paragraph(

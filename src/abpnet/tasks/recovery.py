@@ -20,6 +20,7 @@ from abpnet.tasks.session import LearningSettings, check_number, curves, reprodu
 __all__ = [
     "OURS",
     "SHOWN",
+    "ImageSettings",
     "Part",
     "RecoverySettings",
     "read_images",
@@ -32,11 +33,12 @@ __all__ = [
 
 OURS = "abpnet"
 SHOWN = 12
+MOST_FACTORS = 100_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class RecoverySettings(LearningSettings):
-    """Settings of every command that recovers images."""
+class ImageSettings(LearningSettings):
+    """Settings of every command that learns from images."""
 
     size: int | None = None
     """Scale the central square of each image file to this many pixels a side; needed if the files differ in size."""
@@ -48,23 +50,33 @@ class RecoverySettings(LearningSettings):
     """Keep this many images out of learning, to be recovered as new ones; drawn at random."""
     new_source: str | None = None
     """Folder or file of new images, instead of some of the others."""
-    latent_dim: int = 100
-    """Number of latent factors."""
     noise_std: float = 0.2
     """Standard deviation of what the factors leave unexplained, on the scale of -1 (black) to 1 (white)."""
     baselines: bool = True
-    """Also recover the images by other methods, where the truth is known."""
+    """Compare with other methods, where the truth is known."""
 
     def check(self) -> None:
         """Refuse settings that cannot be used."""
         super().check()
-        check_number("--latent-dim", self.latent_dim, 1, 100_000)
         check_number("--noise-std", self.noise_std, SMALLEST_NOISE, 1 / SMALLEST_NOISE)
         check_number("--new-images", self.new_images, 0)
         check_number("--limit", self.limit, 1)
         check_number("--size", self.size, 8, 4096)
         if self.new_images and self.new_source is not None:
             raise InputError("--new-images and --new-source exclude each other; give one of them")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecoverySettings(ImageSettings):
+    """Settings of every command that recovers images."""
+
+    latent_dim: int = 100
+    """Number of latent factors."""
+
+    def check(self) -> None:
+        """Refuse settings that cannot be used."""
+        super().check()
+        check_number("--latent-dim", self.latent_dim, 1, MOST_FACTORS)
 
 
 @dataclass(frozen=True)
@@ -88,7 +100,7 @@ class Part:
     recovered: np.ndarray
 
 
-def read_images(settings: RecoverySettings, source: str) -> tuple[ImageSet, int]:
+def read_images(settings: ImageSettings, source: str) -> tuple[ImageSet, int]:
     """The images of a run, and how many of them, the last ones, came from `--new-source`.
 
     Raises:
@@ -112,7 +124,7 @@ def read_images(settings: RecoverySettings, source: str) -> tuple[ImageSet, int]
     return ImageSet(np.concatenate([images.pixels, new.pixels]), names), len(new.pixels)
 
 
-def split(settings: RecoverySettings, n: int, n_last: int, rng: np.random.Generator) -> np.ndarray:
+def split(settings: ImageSettings, n: int, n_last: int, rng: np.random.Generator) -> np.ndarray:
     """Which of n images are new: True for the last ones, or for `--new-images` of them drawn at random."""
     new = np.zeros(n, bool)
     new[rng.permutation(n)[: settings.new_images]] = True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import shlex
 import time
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +32,7 @@ __all__ = [
 
 SECONDS_BETWEEN_CHECKPOINTS = 30.0
 # Settings that may name a file or folder, or something built in.
-SOURCES = ("source", "new_source", "input")
+SOURCES = ("source", "new_source", "input", "runs")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,8 +119,12 @@ def settings_to_json(settings: RunSettings) -> dict[str, Any]:
     """Settings as plain JSON values; paths are made absolute so that a run can be resumed from anywhere."""
 
     def plain(name: str, value: Any) -> Any:
-        is_file = name in SOURCES and value and Path(value).exists()
-        is_file = is_file or (name == "mask" and Path(value).suffix.lower() == ".png")
+        if isinstance(value, tuple):
+            return [plain(name, part) for part in value]
+        is_file = isinstance(value, str) and (
+            (name in SOURCES and value != "" and Path(value).exists())
+            or (name == "mask" and Path(value).suffix.lower() == ".png")
+        )
         return str(Path(value).absolute()) if isinstance(value, Path) or is_file else value
 
     return {field.name: plain(field.name, getattr(settings, field.name)) for field in dataclasses.fields(settings)}
@@ -211,6 +216,26 @@ def learn(
                 raise Interrupted(run, iteration.iteration, interruption.signal)
     network.save(run.path / "model")
     return network
+
+
+def run_part(
+    command: str, settings: Any, run: Callable[[Any, RunFolder], dict[str, Any]]
+) -> tuple[RunFolder, dict[str, Any]]:
+    """Run one part of an experiment in its own folder, or go on with it, or take its result.
+
+    Args:
+        command: That can resume the part.
+        settings: Of the part; `settings.out` is its folder.
+        run: What the command runs.
+    """
+    config = settings.out / "config.json"
+    folder = RunFolder(settings.out) if config.exists() else None
+    folder = folder or RunFolder.create(settings.out, command, settings_to_json(settings))
+    if folder.result is None:
+        folder.finish(run(settings, folder))
+    result = folder.result
+    assert result is not None
+    return folder, result
 
 
 def curves(run: RunFolder) -> list[str]:

@@ -1,0 +1,31 @@
+"""How well models with more and more factors explain digits they were not learned from, beside principal components.
+
+python examples/model_evaluation.py
+"""
+
+import torch
+from sklearn.decomposition import PCA
+
+import abpnet
+from abpnet.data import digits
+from abpnet.metrics import error
+
+LATENT_DIMS = (5, 10, 20)
+
+
+def main(max_iter: int = 100, latent_dims: tuple[int, ...] = LATENT_DIMS) -> dict[int, tuple[float, float]]:
+    images = digits()
+    train, new = images[:1497], images[1497:]
+    errors = {}
+    for latent_dim in latent_dims:
+        net = abpnet.GeneratorNetwork(latent_dim, noise_std=0.2, max_iter=max_iter).fit(train)
+        ours = abpnet.evaluate(net.model_, torch.from_numpy(new)).reconstruction
+        components = PCA(latent_dim).fit(train.reshape(len(train), -1))
+        projected = components.inverse_transform(components.transform(new.reshape(len(new), -1)))
+        errors[latent_dim] = ours, error(projected.reshape(new.shape), new)
+        print(f"{latent_dim} factors: abpnet {ours:.4f}, principal components {errors[latent_dim][1]:.4f}", flush=True)
+    return errors
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,230 @@
+"""Experiment 7: how well models with more and more factors explain images they were not learned from."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import tyro
+
+from abpnet import figures, metrics, report
+from abpnet.baselines import vae
+from abpnet.data.masks import draw_mask
+from abpnet.errors import InputError
+from abpnet.evaluation import evaluate
+from abpnet.observations import Projection
+from abpnet.progress import show_stage
+from abpnet.runs import RunFolder
+from abpnet.tasks.recovery import MOST_FACTORS, OURS, SHOWN, ImageSettings, read_images, split
+from abpnet.tasks.session import check_number, curves, learn, load_model, new_network, reproduction, run_part
+
+__all__ = ["EvaluateSettings", "run"]
+
+COMPONENTS, ENCODED, EXPLAINED = (
+    "principal components",
+    "variational auto-encoder (same decoder)",
+    "its decoder, factors inferred as ours",
+)
+EXPLANATION = (
+    "Error on new images, none of which was learned from: mean absolute difference as a fraction of the dynamic range."
+)
+SAVED_EXPLANATION = (
+    f"{EXPLANATION} Reconstruction: all pixels observed. Completion: hidden pixels. Recovery: projections observed."
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateSettings(ImageSettings):
+    """Learn models of several numbers of factors, and reconstruct new images by each; or judge saved runs.
+
+    For example:
+
+      abpnet evaluate faces/ --new-images 300 --latent-dims 20 60 100 200 --max-seconds 600 --out runs/evaluate
+      abpnet evaluate faces/ --new-source others/ --runs runs/a runs/b --mask pepper:0.5 --out runs/compared
+    """
+
+    out: Path = Path("runs/evaluate")
+    """Folder of the run; it must be new or empty."""
+    source: Annotated[str, tyro.conf.Positional]
+    """Folder of images, .npz or .npy file, or builtin:digits."""
+    latent_dims: tuple[int, ...] = (20, 60, 100, 200)
+    """Numbers of latent factors; one model is learned for each."""
+    runs: tuple[str, ...] = ()
+    """Folders of finished runs to judge, instead of learning."""
+    mask: str | None = None
+    """With --runs: also complete the new images after hiding pepper:FRACTION[:BLOCK] or region:SIDE of them."""
+    measurements: int | None = None
+    """With --runs: also recover the new images from this many random projections."""
+
+    def check(self) -> None:
+        """Refuse settings that cannot be used."""
+        super().check()
+        if not self.new_images and self.new_source is None:
+            raise InputError("evaluate needs new images to judge on; give --new-images N or --new-source PATH")
+        if not self.latent_dims or len(set(self.latent_dims)) < len(self.latent_dims):
+            raise InputError("--latent-dims: give at least one number, and none twice")
+        for latent_dim in self.latent_dims:
+            check_number("--latent-dims", latent_dim, 1, MOST_FACTORS)
+        if not self.runs and (self.mask is not None or self.measurements is not None):
+            raise InputError(
+                "--mask and --measurements belong to --runs; what is learned here is judged on whole images"
+            )
+
+
+def _error(truth: np.ndarray, estimate: np.ndarray) -> float:
+    return metrics.error(np.clip(estimate.reshape(truth.shape), -1, 1), truth)
+
+
+def _by_components(train: np.ndarray, new: np.ndarray, n_components: int) -> np.ndarray:
+    from sklearn.decomposition import PCA
+
+    vectors = train.reshape(len(train), -1)
+    components = PCA(min(n_components, *vectors.shape), random_state=0).fit(vectors)
+    return components.inverse_transform(components.transform(new.reshape(len(new), -1))).reshape(new.shape)
+
+
+def _judge(settings: EvaluateSettings, folder: RunFolder, train: np.ndarray, new: np.ndarray) -> dict[str, Any]:
+    """Learn with one number of factors, reconstruct the new images by every method, and draw them."""
+    (latent_dim,) = settings.latent_dims
+    network = new_network(settings, latent_dim=latent_dim, noise_std=settings.noise_std)
+    network = learn(network, train, folder, title=f"learning, d = {latent_dim}")
+    last = folder.metrics()[-1]
+    pictures = {"original": new}
+    rows: list[dict[str, Any]] = []
+
+    def compare(method: str, reconstruct: Callable[[], np.ndarray], seconds: float = 0.0) -> None:
+        start = time.monotonic()
+        with show_stage(f"d = {latent_dim}: {method}"):
+            pictures[method] = reconstruct()
+        seconds = round(seconds + time.monotonic() - start, 1)
+        rows.append({"method": method, "error": _error(new, pictures[method]), "seconds": seconds})
+
+    compare(OURS, lambda: network.reconstruct(new), last["seconds"])
+    if settings.baselines:
+        compare(COMPONENTS, lambda: _by_components(train, new, latent_dim))
+        generator = torch.Generator(next(network.model_.parameters()).device).manual_seed(settings.seed)
+        with show_stage(f"d = {latent_dim}: learning the auto-encoder"):
+            encoded = vae.learn(
+                torch.from_numpy(train),
+                network.model_.network,
+                noise_std=settings.noise_std,
+                generator=generator,
+                max_iter=settings.max_iter,
+                max_seconds=None if settings.max_seconds is None else last["seconds"],
+                precision=network.precision_["precision"],
+            )
+        spent = encoded.history[-1]["seconds"]
+        compare(ENCODED, lambda: vae.reconstruct(encoded, torch.from_numpy(new)).numpy(), spent)
+        judged = evaluate(encoded.model, torch.from_numpy(new), precision=encoded.precision)
+        rows.append({"method": EXPLAINED, "error": judged.reconstruction, "seconds": None})
+    shown = {name: np.clip(images[:SHOWN], -1, 1) for name, images in pictures.items()}
+    picture = figures.rows_of_images(shown, max(1, 64 // new.shape[-1]))
+    figures.save_picture(folder.path / "reconstructions.png", picture)
+    chains = {name: last[name] for name in ("iteration", "seconds", "latent_mean", "latent_std")}
+    return {"latent_dim": latent_dim, "errors": rows, **chains}
+
+
+def _table(outcomes: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One row per method, one column per number of factors; last what ours is of the principal components' error."""
+    rows = []
+    for place, first in enumerate(outcomes[0]["errors"]):
+        errors = {f"d = {outcome['latent_dim']}": outcome["errors"][place]["error"] for outcome in outcomes}
+        rows.append({"method": first["method"]} | errors)
+    by_method = {row["method"]: row for row in rows}
+    if COMPONENTS in by_method:
+        ratios = {
+            column: error / by_method[COMPONENTS][column]
+            for column, error in by_method[OURS].items()
+            if column != "method"
+        }
+        rows.append({"method": "ours / principal components"} | ratios)
+    return rows
+
+
+def _judge_saved(settings: EvaluateSettings, new: np.ndarray) -> list[dict[str, Any]]:
+    """One row per run: reconstruction, completion and recovery of the new images."""
+    shape = new.shape[1:]
+    mask = None
+    if settings.mask is not None:
+        mask = torch.from_numpy(draw_mask(settings.mask, new.shape, np.random.default_rng(settings.seed)))
+    projection = None
+    if settings.measurements is not None:
+        check_number("--measurements", settings.measurements, 1, int(np.prod(shape)))
+        projection = Projection.random(shape, settings.measurements, settings.seed)
+    rows = []
+    for path in settings.runs:
+        network = load_model(Path(path), settings.device)
+        if network.signal_shape_ != shape:
+            raise InputError(f"{path}: its signals have shape {network.signal_shape_}, the new images {shape}")
+        with show_stage(f"judging {path}"):
+            judged = evaluate(
+                network.model_,
+                torch.from_numpy(new),
+                mask=mask,
+                projection=projection,
+                precision=network.precision_["precision"],
+            )
+        names = ("reconstruction", f"completion ({settings.mask})", f"recovery ({settings.measurements})")
+        rows.append(
+            {"method": path} | {name: value for name, value in zip(names, judged, strict=True) if value is not None}
+        )
+    return rows
+
+
+def _parts(settings: EvaluateSettings) -> list[EvaluateSettings]:
+    """One run for each number of factors."""
+    return [
+        replace(settings, latent_dims=(latent_dim,), out=settings.out / f"d{latent_dim}", overwrite=False)
+        for latent_dim in settings.latent_dims
+    ]
+
+
+def run(settings: EvaluateSettings, folder: RunFolder) -> dict[str, Any]:
+    """Learn, reconstruct, compare, report; goes on where an interrupted run stopped.
+
+    Args:
+        settings: All settings.
+        folder: The run's folder; each number of factors has its own in it.
+
+    Returns:
+        What stands in result.json.
+
+    Raises:
+        InputError: If the images or the runs cannot be used.
+        Interrupted: If the user or the system asked to stop.
+    """
+    images, n_last = read_images(settings, settings.source)
+    if np.isnan(images.pixels).any():
+        raise InputError(f"{settings.source}: has missing pixels; evaluate compares whole images")
+    is_new = split(settings, len(images.pixels), n_last, np.random.default_rng(settings.seed))
+    train, new = images.pixels[~is_new], images.pixels[is_new]
+    result: dict[str, Any] = {"n_training": len(train), "n_new": len(new)}
+    sections: dict[str, list[str]] = {}
+    if settings.runs:
+        result["table"] = _judge_saved(settings, new)
+        explanation = SAVED_EXPLANATION
+    else:
+        if len(settings.latent_dims) == 1:
+            result["models"] = [_judge(settings, folder, train, new)]
+            sections["Learning"] = curves(folder)
+            pictured = [folder]
+        else:
+            parts = [run_part("evaluate", part, run) for part in _parts(settings)]
+            result["models"] = [outcome["models"][0] for _, outcome in parts]
+            pictured = [part for part, _ in parts]
+            named = zip(settings.latent_dims, pictured, strict=True)
+            folder.log_anew([{"latent_dim": d} | row for d, part in named for row in part.metrics()])
+        for latent_dim, part in zip(settings.latent_dims, pictured, strict=True):
+            picture = report.picture(part.path / "reconstructions.png", "New images.", pixelated=True)
+            sections[f"{latent_dim} factors"] = [picture]
+        result["table"] = _table(result["models"])
+        explanation = EXPLANATION
+    errors = [report.table(result["table"], ours=OURS), report.paragraph(explanation)]
+    sections = {"Errors": errors, **sections, "How to get this again": reproduction(settings, folder)}
+    report.write_report(folder.path / "report.html", f"{len(new)} new images: {settings.source}", sections)
+    return result

@@ -1,0 +1,94 @@
+"""Experiment 7 end to end on tiny data."""
+
+import json
+
+import numpy as np
+import pytest
+
+from commands import run
+
+FAST = ["--max-iter", "2", "--precision", "float32", "--new-images", "4"]
+
+
+@pytest.fixture(scope="module")
+def evaluated(data, tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "evaluate"
+    assert run("evaluate", data / "images.npz", "--latent-dims", "2", "3", *FAST, "--out", out) == 0
+    return out
+
+
+def test_evaluate_leaves_a_whole_run_folder(evaluated):
+    for name in ("config.json", "metrics.jsonl", "result.json", "report.html", "d2/model", "d3/reconstructions.png"):
+        assert (evaluated / name).exists(), name
+    result = json.loads((evaluated / "result.json").read_text())
+    assert (result["n_training"], result["n_new"]) == (10, 4)
+    table = {row.pop("method"): row for row in result["table"]}
+    assert list(table) == [
+        "abpnet",
+        "principal components",
+        "variational auto-encoder (same decoder)",
+        "its decoder, factors inferred as ours",
+        "ours / principal components",
+    ]
+    for d in ("d = 2", "d = 3"):
+        ratio = table["abpnet"][d] / table["principal components"][d]
+        assert table["ours / principal components"][d] == pytest.approx(ratio)
+        assert all(0 < errors[d] < 1 for method, errors in table.items() if " / " not in method)
+    rows = [json.loads(line) for line in (evaluated / "metrics.jsonl").read_text().splitlines()]
+    assert [(row["latent_dim"], row["iteration"]) for row in rows] == [(2, 1), (2, 2), (3, 1), (3, 2)]
+
+
+def test_principal_components_are_judged_on_what_they_did_not_see(data, evaluated):
+    # The images have two factors, up to clipping and rounding: two components explain most of new ones, three more.
+    table = json.loads((evaluated / "result.json").read_text())["table"]
+    (components,) = (row for row in table if row["method"] == "principal components")
+    assert components["d = 3"] < components["d = 2"] < 0.05
+    pixels = np.load(data / "images.npz")["images"] / 127.5 - 1
+    from_the_mean = np.abs(pixels - pixels.mean(0)).mean() / 2
+    assert components["d = 2"] < 0.3 * from_the_mean
+
+
+def test_a_finished_part_is_not_learned_again(data, evaluated, capsys):
+    (evaluated / "result.json").unlink()
+    before = (evaluated / "d2" / "metrics.jsonl").stat().st_mtime_ns
+    assert run("resume", evaluated) == 0
+    assert "learning" not in capsys.readouterr().err
+    assert (evaluated / "d2" / "metrics.jsonl").stat().st_mtime_ns == before
+    assert (evaluated / "result.json").exists()
+
+
+def test_saved_runs_are_judged_side_by_side(data, completed, evaluated, tmp_path):
+    out = tmp_path / "out"
+    runs = [completed, evaluated / "d2"]
+    options = ["--mask", "pepper:0.5:1", "--measurements", "20", "--new-images", "4", "--out", out]
+    assert run("evaluate", data / "images.npz", "--runs", *runs, *options) == 0
+    table = json.loads((out / "result.json").read_text())["table"]
+    assert [row["method"] for row in table] == [str(path) for path in runs]
+    for row in table:
+        assert set(row) == {"method", "reconstruction", "completion (pepper:0.5:1)", "recovery (20)"}
+        assert row["reconstruction"] < row["completion (pepper:0.5:1)"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--latent-dims", "2"], "give --new-images"),
+        (["--new-images", "4", "--latent-dims", "2", "2"], "none twice"),
+        (["--new-images", "4", "--latent-dims", "0"], "--latent-dims must be 1 to"),
+        (["--new-images", "4", "--mask", "pepper:0.5"], "belong to --runs"),
+        (["--new-images", "4", "--runs", "nowhere"], "nowhere: no such folder"),
+    ],
+)
+def test_settings_that_cannot_be(data, tmp_path, capsys, options, message):
+    assert run("evaluate", data / "images.npz", *options, "--out", tmp_path / "out") == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_runs_of_other_shapes_are_refused(tmp_path, completed, capsys):
+    np.savez(tmp_path / "other.npz", images=np.zeros((6, 9, 9), np.uint8))
+    options = ["--new-images", "2", "--runs", completed, "--out", tmp_path / "out"]
+    assert run("evaluate", tmp_path / "other.npz", *options) == 2
+    assert "signals have shape (1, 8, 8)" in capsys.readouterr().err
