@@ -7,13 +7,14 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
-from abpnet.operators import down_sampling, fourier_projection, gaussian_blur
+from abpnet.operators import down_sampling, fourier_projection, gaussian_blur, visible_pixels
 
 SHAPE = (3, 16, 12)
 OPERATORS = {
     "fourier": fourier_projection(SHAPE, 100),
     "blur": gaussian_blur(1.3),
     "down-sampling": down_sampling(4),
+    "visible pixels": visible_pixels(torch.arange(16 * 12).reshape(16, 12) % 3 == 0),
 }
 
 
@@ -74,3 +75,13 @@ def test_down_sampling_takes_means():
 def test_what_cannot_be_is_named(make):
     with pytest.raises(ValueError, match="must be"):
         make()
+
+
+def test_hidden_pixels_are_not_measured():
+    mask = torch.zeros(16, 12, dtype=torch.bool)
+    mask[2, 3] = mask[5, 7] = True
+    x = randn(2, *SHAPE)
+    hidden = torch.where(mask, x, torch.nan)
+    torch.testing.assert_close(visible_pixels(mask)(hidden), torch.stack([x[:, :, 2, 3], x[:, :, 5, 7]], 2))
+    with pytest.raises(ValueError, match="every pixel"):
+        visible_pixels(torch.zeros(4, 4, dtype=torch.bool))

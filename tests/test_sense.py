@@ -16,7 +16,8 @@ FAST = ["--latent-dim", "3", "--max-iter", "2", "--precision", "float32"]
 
 
 @pytest.mark.parametrize(
-    ("operator", "measured"), [("projections", 12), ("fourier", 12), ("blur:1", 64), ("downsample:2", 16)]
+    ("operator", "measured"),
+    [("projections", 12), ("fourier", 12), ("blur:1", 64), ("downsample:2", 16), ("mask:pepper:0.5:1", 32)],
 )
 def test_sense_leaves_a_whole_run_folder(data, tmp_path, operator, measured):
     out = tmp_path / "out"
@@ -28,6 +29,7 @@ def test_sense_leaves_a_whole_run_folder(data, tmp_path, operator, measured):
     assert [name.split(",")[0].split(" (")[0] for name in methods[1:]] == [
         "mean of clean images",
         "least norm",
+        "Lasso",
         "Lasso",
         "principal components of clean images",
     ]
@@ -48,7 +50,20 @@ def test_projections_are_the_same_for_the_same_seed():
 
 
 @pytest.mark.parametrize(
-    "operator", ["blur", "blur:0", "blur:nan", "blur:9", "downsample:0", "downsample:9", "fourier:3", "lens", ""]
+    "operator",
+    [
+        "blur",
+        "blur:0",
+        "blur:nan",
+        "blur:9",
+        "downsample:0",
+        "downsample:9",
+        "fourier:3",
+        "lens",
+        "mask",
+        "mask:region:9",
+        "",
+    ],
 )
 def test_operators_that_cannot_be(operator):
     with pytest.raises(InputError, match="--operator"):

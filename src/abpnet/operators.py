@@ -7,11 +7,12 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Bool
 from torch import Tensor
 
 from abpnet.observations import Operator
 
-__all__ = ["down_sampling", "fourier_projection", "gaussian_blur"]
+__all__ = ["down_sampling", "fourier_projection", "gaussian_blur", "visible_pixels"]
 
 # Standard deviations at which the Gaussian kernel of a blur is cut off.
 BLUR_REACH = 3
@@ -89,3 +90,18 @@ def down_sampling(factor: int) -> Operator:
     if factor < 1:
         raise ValueError(f"factor must be at least 1, got {factor}")
     return Operator(lambda x: F.avg_pool2d(x, factor), linear=True)
+
+
+def visible_pixels(mask: Bool[Tensor, "h w"]) -> Operator:
+    """The observed pixels alone, the same ones of every image; see `Mask` for images of which each has its own.
+
+    Args:
+        mask: True = observed.
+
+    Raises:
+        ValueError: If no pixel is.
+    """
+    if not mask.any():
+        raise ValueError("the mask hides every pixel; at least one must be observed")
+    places = mask.flatten().nonzero()[:, 0]
+    return Operator(lambda x: x.flatten(2)[:, :, places.to(x.device)], linear=True)

@@ -3,10 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from scipy.fft import idctn
 
 from abpnet.baselines import sensing
-from abpnet.baselines.sensing import lasso_of_cosines, least_norm, principal_components
+from abpnet.baselines.sensing import BASES, lasso, least_norm, principal_components
 from abpnet.observations import Operator, Projection
 from abpnet.operators import down_sampling
 
@@ -32,16 +31,34 @@ def test_least_norm_of_means_repeats_them():
     np.testing.assert_allclose(least_norm(y, operator, SHAPE), y.repeat(2, 2).repeat(2, 3), atol=2e-3)
 
 
-def test_lasso_finds_few_cosines_that_least_norm_does_not():
+@pytest.mark.parametrize("basis", BASES)
+@pytest.mark.parametrize("sides", [(8, 8), (32, 16), (7, 8), (24, 40)])
+def test_bases_are_orthonormal(basis, sides):
+    rows = BASES[basis](np.eye(sides[0] * sides[1]).reshape(-1, *sides)).reshape(-1, sides[0] * sides[1])
+    np.testing.assert_allclose(rows @ rows.T, np.eye(len(rows)), atol=1e-6)
+
+
+def test_wavelets_are_local_and_smooth_images_need_few():
+    line = np.linspace(-1, 1, 32)
+    image = np.exp(-((line[:, None] - 0.2) ** 2 + line[None] ** 2) / 0.1)
+    matrix = BASES["wavelets"](np.eye(1024).reshape(-1, 32, 32)).reshape(-1, 1024)
+    coefficients = np.sort(np.abs(matrix @ image.ravel()))[::-1]
+    assert np.square(coefficients[100:]).sum() < 0.01 * np.square(image).sum()
+    assert ((np.abs(matrix) > 1e-9).mean(1) < 0.1).mean() > 0.7
+
+
+@pytest.mark.parametrize("basis", BASES)
+def test_lasso_finds_few_functions_of_its_basis_that_least_norm_does_not(basis):
     rng = np.random.default_rng(1)
     coefficients = np.zeros((4, 64), np.float32)
     for row in coefficients:
         row[rng.permutation(64)[:3]] = rng.choice([-2, 2], 3)
-    x = idctn(coefficients.reshape(4, *SHAPE), axes=(-2, -1), norm="ortho")
+    x = BASES[basis](coefficients.reshape(4, *SHAPE))
     operator = Projection.random(SHAPE, 32)
     y = measured(x, operator)
-    name, recovered = lasso_of_cosines(y, operator, SHAPE)
-    assert "penalty" in name
+    name, (first, second) = lasso([y[:3], y[3:]], operator, SHAPE, basis)
+    assert name.startswith(f"Lasso, {basis} (penalty")
+    recovered = np.concatenate([first, second])
     assert np.abs(recovered - x).mean() < 0.1 * np.abs(least_norm(y, operator, SHAPE) - x).mean()
 
 
@@ -49,12 +66,14 @@ def test_lasso_is_run_on_the_first_signals_alone_and_only_where_it_fits(monkeypa
     monkeypatch.setattr(sensing, "MOST_SIGNALS_LASSO", 2)
     operator = Projection.random(SHAPE, 20)
     y = measured(np.random.default_rng(0).standard_normal((5, *SHAPE)).astype(np.float32), operator)
-    name, recovered = lasso_of_cosines(y, operator, SHAPE)
+    name, (recovered, few, none) = lasso([y, y[:1], y[:0]], operator, SHAPE, "cosines")
     assert "first 2 images" in name
+    assert np.isfinite(few).all()
+    assert none.shape == (0, *SHAPE)
     assert np.isfinite(recovered[:2]).all()
     assert np.isnan(recovered[2:]).all()
     monkeypatch.setattr(sensing, "MOST_ENTRIES_LASSO", 64 * 20 - 1)
-    assert lasso_of_cosines(y, operator, SHAPE) is None
+    assert lasso([y], operator, SHAPE, "cosines") is None
 
 
 def test_principal_components_of_clean_signals_recover_signals_of_their_kind():
@@ -66,11 +85,12 @@ def test_principal_components_of_clean_signals_recover_signals_of_their_kind():
     )
     operator = Projection.random(SHAPE, 12)
     y = measured(x.reshape(10, *SHAPE), operator)
-    recovered = principal_components(y, operator, clean.reshape(200, *SHAPE), 3, 0.0)
+    recovered, none = principal_components([y, y[:0]], operator, clean.reshape(200, *SHAPE), 3, 0.0)
+    assert none.shape == (0, *SHAPE)
     assert np.abs(recovered.reshape(10, 64) - x).mean() < 0.05 * np.abs(x).mean()
 
 
 def test_an_operator_not_known_to_be_linear_is_refused():
     clean = np.random.default_rng(0).standard_normal((9, *SHAPE)).astype(np.float32)
     with pytest.raises(ValueError, match="linear"):
-        principal_components(clean, Operator(torch.tanh), clean, 2, 0.0)
+        principal_components([clean], Operator(torch.tanh), clean, 2, 0.0)

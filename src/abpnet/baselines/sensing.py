@@ -1,12 +1,14 @@
 """Other ways to recover signals x from linear measurements y = A x of them.
 
-Every method takes measurements, (n, *measured), and returns (n, *shape), NaN for signals that it was not run on.
+Recovered signals are (n, *shape), NaN where a method was not run on them.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,12 +18,13 @@ from abpnet import factor_analysis
 from abpnet.explaining import linear_measured
 from abpnet.observations import Observation
 
-__all__ = ["lasso_of_cosines", "least_norm", "principal_components"]
+__all__ = ["BASES", "lasso", "least_norm", "principal_components"]
 
 CONJUGATE_STEPS, RIDGE = 100, 1e-4
 # Lasso takes seconds for each image: it is run on the first ones, and its penalty chosen on fewer.
-MOST_SIGNALS_LASSO, SIGNALS_FOR_PENALTY = 20, 3
-# The matrix of all cosines' measurements must fit in memory.
+MOST_SIGNALS_LASSO, SIGNALS_FOR_PENALTY = 50, 3
+WAVELET, WAVELET_LENGTH = "db4", 8
+# The matrix of all basis functions' measurements must fit in memory.
 MOST_ENTRIES_LASSO = 4e7
 PENALTIES = (0.1, 0.03, 0.01, 0.003, 0.001)
 HELD_BACK = 0.1
@@ -63,67 +66,109 @@ def least_norm(y: np.ndarray, operator: Observation, shape: Sequence[int]) -> np
     return _transpose(operator, solution, shape).numpy()
 
 
-def lasso_of_cosines(y: np.ndarray, operator: Observation, shape: Sequence[int]) -> tuple[str, np.ndarray] | None:
-    """Signals of few cosines: Lasso (Tibshirani 1996) in the discrete cosine transform of each channel.
+def _cosines(coefficients: np.ndarray) -> np.ndarray:
+    from scipy.fft import idctn
 
-    The penalty is chosen on measurements that are held back.
+    return idctn(coefficients, axes=(-2, -1), norm="ortho")
+
+
+def _wavelets(coefficients: np.ndarray) -> np.ndarray:
+    import pywt
+
+    sides = coefficients.shape[-2:]
+    level = 0
+    # At every level sides must be even, and no shorter than the wavelet, for the transform to be orthonormal.
+    while all(side % 2 ** (level + 1) == 0 and side >> level >= WAVELET_LENGTH for side in sides):
+        level += 1
+    if level == 0:
+        return coefficients
+    corner = [side >> level for side in sides]
+    parts: list[Any] = [coefficients[..., : corner[0], : corner[1]]]
+    for down, right in ([side >> depth for side in sides] for depth in range(level, 0, -1)):
+        horizontal = coefficients[..., down : 2 * down, :right]
+        vertical = coefficients[..., :down, right : 2 * right]
+        diagonal = coefficients[..., down : 2 * down, right : 2 * right]
+        parts.append((horizontal, vertical, diagonal))
+    return pywt.waverec2(parts, WAVELET, mode="periodization", axes=(-2, -1))
+
+
+# From coefficients (..., height, width) in an orthonormal basis to images.
+BASES: dict[str, Callable[[np.ndarray], np.ndarray]] = {"cosines": _cosines, "wavelets": _wavelets}
+
+
+def lasso(
+    ys: Sequence[np.ndarray], operator: Observation, shape: Sequence[int], basis: str
+) -> tuple[str, list[np.ndarray]] | None:
+    """Signals that are sparse in a basis: Lasso (Tibshirani 1996) for the coefficients of each channel.
+
+    The penalty is chosen on measurements of the first set that are held back.
 
     Args:
-        y: (n, *measured).
+        ys: Sets of measurements, (n, *measured) each.
         operator: A, linear.
         shape: Shape of one signal, (channels, height, width).
+        basis: "cosines" (discrete cosine transform) or "wavelets" (Daubechies, 4 vanishing moments).
 
     Returns:
-        The method with its penalty, and the signals; None if the matrix of the problem would be too large.
+        The method with its penalty, and the signals of each set; None if the matrix of the problem would be too large.
     """
-    from scipy.fft import idctn
+    from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import Lasso
 
-    size, measured = math.prod(shape), y[:MOST_SIGNALS_LASSO].reshape(min(len(y), MOST_SIGNALS_LASSO), -1)
-    if size * measured.shape[1] > MOST_ENTRIES_LASSO:
+    synthesise, size = BASES[basis], math.prod(shape)
+    n_measured = math.prod(ys[0].shape[1:])
+    flat = [y[:MOST_SIGNALS_LASSO].reshape(-1, n_measured) for y in ys]
+    if size * n_measured > MOST_ENTRIES_LASSO:
         return None
-    cosines = idctn(np.eye(size, dtype=np.float32).reshape(size, *shape), axes=(-2, -1), norm="ortho")
-    rows = [operator(torch.from_numpy(part)).flatten(1).numpy() for part in np.array_split(cosines, 16)]
+    columns = np.array_split(np.eye(size, dtype=np.float32).reshape(size, *shape), 16)
+    rows = [operator(torch.from_numpy(synthesise(part))).flatten(1).numpy() for part in columns]
     matrix = np.asfortranarray(np.concatenate(rows).T)
 
     def solve(kept: np.ndarray, target: np.ndarray, penalty: float) -> np.ndarray:
         scaled = penalty * np.abs(matrix[kept].T @ target[kept]).max() / kept.sum()
-        lasso = Lasso(alpha=scaled, fit_intercept=False, max_iter=LASSO_ITERATIONS, tol=1e-3)
-        return lasso.fit(matrix[kept], target[kept]).coef_
+        model = Lasso(alpha=scaled, fit_intercept=False, max_iter=LASSO_ITERATIONS, tol=1e-3)
+        return model.fit(matrix[kept], target[kept]).coef_
 
-    import warnings
+    def recover(measured: np.ndarray, n: int, penalty: float) -> np.ndarray:
+        recovered = np.full((n, *shape), np.nan, np.float32)
+        everything = np.ones(n_measured, bool)
+        for index, target in enumerate(measured):
+            recovered[index] = synthesise(solve(everything, target, penalty).reshape(shape))
+        return recovered
 
-    from sklearn.exceptions import ConvergenceWarning
-
-    everything = np.ones(measured.shape[1], bool)
-    kept = np.random.default_rng(0).random(measured.shape[1]) >= HELD_BACK
+    kept = np.random.default_rng(0).random(n_measured) >= HELD_BACK
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         errors = {
             penalty: sum(
                 np.square(matrix[~kept] @ solve(kept, target, penalty) - target[~kept]).sum()
-                for target in measured[:SIGNALS_FOR_PENALTY]
+                for target in flat[0][:SIGNALS_FOR_PENALTY]
             )
             for penalty in PENALTIES
         }
         best = min(errors, key=lambda penalty: errors[penalty])
-        coefficients = np.stack([solve(everything, target, best) for target in measured])
-    recovered = np.full((len(y), *shape), np.nan, np.float32)
-    recovered[: len(measured)] = idctn(coefficients.reshape(-1, *shape), axes=(-2, -1), norm="ortho")
-    return f"Lasso, cosines (penalty {best}, first {len(measured)} images)", recovered
+        signals = [recover(measured, len(y), best) for measured, y in zip(flat, ys, strict=True)]
+    few = f", first {MOST_SIGNALS_LASSO} images" if max(map(len, ys)) > MOST_SIGNALS_LASSO else ""
+    return f"Lasso, {basis} (penalty {best}{few})", signals
 
 
 def principal_components(
-    y: np.ndarray, operator: Observation, clean: np.ndarray, latent_dim: int, noise_std: float
-) -> np.ndarray:
+    ys: Sequence[np.ndarray], operator: Observation, clean: np.ndarray, latent_dim: int, noise_std: float
+) -> list[np.ndarray]:
     """An oracle: probabilistic principal components of clean signals, then the posterior mean given measurements.
 
     Args:
-        y: (n, *measured).
+        ys: Sets of measurements, (n, *measured) each.
         operator: A, linear.
         clean: (m, *shape) signals that nobody who has measurements alone has.
         latent_dim: Number of components.
         noise_std: Standard deviation of the noise of the measurements.
+
+    Returns:
+        The signals of each set.
+
+    Raises:
+        ValueError: If the operator is not known to be linear.
     """
     flat = torch.from_numpy(clean).flatten(1)
     linear = factor_analysis.fit(flat, min(latent_dim, len(clean) - 1), max_iter=5)
@@ -131,5 +176,5 @@ def principal_components(
     if measured is None:
         raise ValueError("the operator is not known to be linear")
     measured = measured._replace(noise_variance=measured.noise_variance + noise_std**2)
-    factors = factor_analysis.posterior(measured, torch.from_numpy(y).flatten(1)).mean
-    return factor_analysis.predict(linear, factors).unflatten(1, clean.shape[1:]).numpy()
+    factors = (factor_analysis.posterior(measured, torch.from_numpy(y).flatten(1)).mean for y in ys)
+    return [factor_analysis.predict(linear, z).unflatten(1, clean.shape[1:]).numpy() for z in factors]
