@@ -82,7 +82,7 @@ def learn(
         raise ValueError("an adversarial network needs complete signals; these have missing entries")
     device, latent_dim = generator.device, n_factors(network)
     with torch.device("meta"):
-        mirror = BottomUpNetwork(network, 1)
+        mirror = BottomUpNetwork(network, 1, normalised=True)
     judge, maker = initialise(mirror, generator), initialise(copy.deepcopy(network), generator)
     gan = AdversarialNetwork(GeneratorModel(maker, (latent_dim,)), judge, precision, [])
     optimizers = [
