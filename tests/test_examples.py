@@ -41,3 +41,10 @@ def test_model_evaluation():
     example = runpy.run_path(str(ROOT / "examples" / "model_evaluation.py"))
     ours, components = example["main"](max_iter=20, latent_dims=(5,))[5]
     assert ours < 0.85 * components
+
+
+def test_objects():
+    quality = runpy.run_path(str(ROOT / "examples" / "objects.py"))["main"](max_iter=10)
+    floor, worst = quality["training images themselves"].kernel_distance, quality["their mean"].kernel_distance
+    assert floor < quality["abpnet"].kernel_distance < 0.5 * worst
+    assert quality["abpnet"].recall > quality["their mean"].recall == 0

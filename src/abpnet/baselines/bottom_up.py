@@ -41,13 +41,12 @@ class BottomUpNetwork(nn.Module):
         top_down: Made of linear layers, or of a linear layer and deconvolutions, such as `ObjectNetwork`.
         n_outputs: Length of the vector.
         n_parts: Tensors of the signal's shape that come in side by side.
-        normalised: Batch normalisation, without parameters, of all convolutions but the first.
 
     Raises:
         ValueError: If the network is made of something else, or its factors are a map.
     """
 
-    def __init__(self, top_down: nn.Module, n_outputs: int, n_parts: int = 1, normalised: bool = False) -> None:
+    def __init__(self, top_down: nn.Module, n_outputs: int, n_parts: int = 1) -> None:
         super().__init__()
         above = _layers(top_down)
         shape: Sequence[int] = top_down.shape  # type: ignore[assignment]
@@ -59,8 +58,6 @@ class BottomUpNetwork(nn.Module):
             last = layer is above[0]
             if isinstance(layer, nn.ConvTranspose2d):
                 layers.append(nn.Conv2d(layer.out_channels * parts, layer.in_channels, 5, stride=2, padding=2))
-                if normalised and len(layers) > 1:
-                    layers.append(nn.BatchNorm2d(layer.in_channels, affine=False, track_running_stats=False))
             else:
                 layers += [nn.Flatten()] * (last and is_image)
                 layers.append(nn.Linear(layer.out_features * parts, n_outputs if last else layer.in_features))

@@ -23,6 +23,10 @@ __all__ = ["AdversarialNetwork", "learn", "losses", "sample"]
 
 # Radford et al. (2016), section 4, but for the batch: 1,000 images make few batches of 128.
 LEARNING_RATE, MOMENTUM, BATCH = 2e-4, 0.5, 64
+# Mescheder et al. (2018), equation 9. Our network has no batch normalisation, which the DCGAN leans on: without the
+# penalty, and with batch or spectral normalisation of the discriminator in its place, the discriminator won within ten
+# passes over 1,000 faces, and the generator learned nothing more.
+STEEPNESS_PENALTY = 10.0
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,12 @@ class AdversarialNetwork:
     discriminator: nn.Module
     precision: str
     history: list[dict[str, float]]
+
+
+def _steepness(odds: Tensor, signals: Tensor) -> Tensor:
+    """Mean squared length of the log odds' gradients at the signals, itself differentiable."""
+    (gradients,) = torch.autograd.grad(odds.sum(), signals, create_graph=True)
+    return gradients.flatten(1).square().sum(1).mean()
 
 
 def losses(real: Float[Tensor, "n 1"], made: Float[Tensor, "m 1"]) -> tuple[Tensor, Tensor]:
@@ -66,6 +76,9 @@ def learn(
 ) -> AdversarialNetwork:
     """Learn generator and discriminator in turn, one Adam step each on every batch.
 
+    The discriminator's loss has a penalty on its gradient at real signals, `5 E |d log odds / d y|^2` (Mescheder et al.
+    2018, "Which training methods for GANs do actually converge?").
+
     Args:
         y: Complete signals.
         network: Network f, such as `ObjectNetwork`; a copy is learned, its weights drawn anew.
@@ -82,7 +95,7 @@ def learn(
         raise ValueError("an adversarial network needs complete signals; these have missing entries")
     device, latent_dim = generator.device, n_factors(network)
     with torch.device("meta"):
-        mirror = BottomUpNetwork(network, 1, normalised=True)
+        mirror = BottomUpNetwork(network, 1)
     judge, maker = initialise(mirror, generator), initialise(copy.deepcopy(network), generator)
     gan = AdversarialNetwork(GeneratorModel(maker, (latent_dim,)), judge, precision, [])
     optimizers = [
@@ -104,8 +117,10 @@ def learn(
         for index in torch.randperm(len(y), generator=generator, device=device).cpu().split(BATCH):
             with autocast(device, precision):
                 made = maker(gan.model.prior.sample((len(index), latent_dim), generator)).float()
-            judgement, _ = losses(log_odds(y[index].to(device)), log_odds(made.detach()))
-            step(0, judgement)
+            real = y[index].to(device).requires_grad_()
+            real_odds = log_odds(real)
+            judgement, _ = losses(real_odds, log_odds(made.detach()))
+            step(0, judgement + 0.5 * STEEPNESS_PENALTY * _steepness(real_odds, real))
             judge.requires_grad_(False)  # its gradients are not needed now
             odds = log_odds(made)
             _, deception = losses(odds, odds)
