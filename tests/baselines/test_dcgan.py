@@ -21,6 +21,27 @@ def test_losses_are_those_of_the_papers():
     torch.testing.assert_close(deception, -mistaken.log().mean())
 
 
+def test_the_steepness_of_a_line_is_the_square_of_its_slope():
+    slope = torch.tensor([[1.0, -2.0, 0.5]], requires_grad=True)
+    signals = torch.randn(6, 3, generator=seeded()).requires_grad_()
+    steepness = dcgan._steepness(signals @ slope.T, signals)
+    torch.testing.assert_close(steepness.detach(), torch.tensor(5.25))
+    (gradient,) = torch.autograd.grad(steepness, slope)
+    torch.testing.assert_close(gradient, 2 * slope.detach())
+
+
+def test_the_penalty_keeps_the_discriminator_from_winning(monkeypatch):
+    y = 5.0 + 0.1 * torch.randn(64, 2, generator=seeded())
+    steepness = {}
+    for penalty in (0.0, 10.0):
+        monkeypatch.setattr(dcgan, "STEEPNESS_PENALTY", penalty)
+        network = VectorNetwork(2, (2,), width=16)
+        learned = dcgan.learn(y, network, generator=seeded(), max_iter=10, learning_rate=2e-3)
+        at = y.clone().requires_grad_()
+        steepness[penalty] = float(dcgan._steepness(learned.discriminator(at), at).detach())
+    assert steepness[10.0] < 0.3 * steepness[0.0], steepness
+
+
 def test_it_finds_the_mean_and_covariance_of_the_data():
     root = torch.tensor([[1.0, 0.0], [0.8, 0.6]])
     mean = torch.tensor([2.0, -1.0])
