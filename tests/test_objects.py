@@ -56,7 +56,7 @@ def test_two_factors_or_fewer_are_shown_as_their_grid(data, tmp_path, latent_dim
     result = json.loads((out / "result.json").read_text())
     assert [row["method"] for row in result["table"]] == ["abpnet"]
     assert result["judged by"] == "training images"
-    assert "pass --new-images" in (out / "report.html").read_text()
+    assert "--new-images or --new-source" in (out / "report.html").read_text()
 
 
 def test_a_finished_baseline_is_not_learned_again_and_the_other_to_the_same_bits(
@@ -118,3 +118,13 @@ def test_images_with_holes_are_refused(tmp_path, capsys):
 def test_two_images_are_enough(tmp_path):
     np.savez(tmp_path / "two.npz", x=np.random.default_rng(0).uniform(-1, 1, (2, 8, 8)).astype(np.float32))
     assert run("objects", tmp_path / "two.npz", "--latent-dim", "4", *FAST, "--out", tmp_path / "out") == 0
+
+
+def test_new_images_from_another_source(data, tmp_path):
+    out = tmp_path / "out"
+    arguments = ["--latent-dim", "4", "--no-baselines", "--new-source", data / "photos", *FAST]
+    assert run("objects", data / "images.npz", *arguments, "--out", out) == 0
+    result = json.loads((out / "result.json").read_text())
+    assert (result["n_training"], result["n_new"], result["judged by"]) == (14, 14, "new images")
+    floor = result["table"][-1]
+    assert (floor["precision"], floor["recall"]) == (1.0, 1.0), "the same images"

@@ -46,7 +46,7 @@ class ObjectsSettings(RecoverySettings):
 
     For example:
 
-      abpnet objects faces/ --new-images 300 --max-seconds 300 --out runs/faces
+      abpnet objects faces/ --new-source more_faces/ --max-seconds 300 --out runs/faces
       abpnet objects heads.npz --latent-dim 2 --new-images 40 --out runs/heads
       abpnet objects builtin:digits --latent-dim 10 --new-images 300 --max-iter 100 --out runs/digits
     """
@@ -166,10 +166,10 @@ def run(settings: ObjectsSettings, folder: RunFolder) -> dict[str, Any]:
         InputError: If the images cannot be used.
         Interrupted: If the user or the system asked to stop.
     """
-    images = read_images(settings, settings.source)
+    images, n_last = read_images(settings, settings.source)
     if np.isnan(images.pixels).any():
         raise InputError(f"{settings.source}: has missing pixels; learn from incomplete images by: abpnet complete")
-    is_new = split(len(images.pixels), settings.new_images, np.random.default_rng(settings.seed))
+    is_new = split(settings, len(images.pixels), n_last, np.random.default_rng(settings.seed))
     train, new = images.pixels[~is_new], images.pixels[is_new]
     network = new_network(settings, latent_dim=settings.latent_dim, noise_std=settings.noise_std)
     network = learn(network, train, folder, title="learning")
@@ -201,7 +201,11 @@ def run(settings: ObjectsSettings, folder: RunFolder) -> dict[str, Any]:
     figures.save_picture(folder.path / "reconstructions.png", figures.rows_of_images(rows, scale))
     caption = "Training images, and f(z) where their chains stand."
     sections["Training images"] = [report.picture(folder.path / "reconstructions.png", caption, pixelated=True)]
-    kind = "new images, which no method has seen" if real else "training images: pass --new-images for a fair one"
+    kind = (
+        "new images, which no method has seen"
+        if real
+        else "training images; --new-images or --new-source would make it fairer"
+    )
     by_whom = report.paragraph(f"Judged by {len(judges)} {kind}.")
     sections["Comparison"] = [report.table(table, ours=OURS), by_whom, report.paragraph(EXPLANATION)]
     sections["Learning"] = curves(folder)
