@@ -3,26 +3,18 @@
 python examples/random_projections.py
 """
 
-import numpy as np
 import torch
 
 import abpnet
 from abpnet.baselines.sensing import least_norm
+from abpnet.data import spots
 from abpnet.metrics import error
 
 SIDE, N_IMAGES, N_MEASUREMENTS = 16, 300, 64
 
 
-def bumps(n: int, rng: np.random.Generator) -> np.ndarray:
-    """Images (n, 1, 16, 16) of one round spot of random place and size each."""
-    line = np.linspace(-1, 1, SIDE)
-    x, y, radius = rng.uniform([-0.6, -0.6, 0.2], [0.6, 0.6, 0.45], (n, 3)).T[:, :, None, None]
-    distance = (line[None, None, :] - x) ** 2 + (line[None, :, None] - y) ** 2
-    return (1.8 * np.exp(-distance / (2 * radius**2)) - 0.9).astype(np.float32)[:, None]
-
-
 def main(max_iter: int = 60) -> tuple[float, float]:
-    images = bumps(N_IMAGES, np.random.default_rng(0))
+    images = spots(N_IMAGES, SIDE)
     operator = abpnet.Projection.random(images.shape[1:], N_MEASUREMENTS)
     y = operator(torch.from_numpy(images)).numpy()  # a quarter as many numbers as pixels
     net = abpnet.GeneratorNetwork(latent_dim=3, noise_std=0.2, max_iter=max_iter).fit(y, observation=operator)

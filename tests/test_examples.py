@@ -37,6 +37,12 @@ def test_random_projections():
     assert ours < 0.6 * shortest
 
 
+def test_foreign_operator(capsys):
+    ours, bicubic = runpy.run_path(str(ROOT / "examples" / "foreign_operator.py"))["main"](max_iter=20)
+    assert ours < 0.8 * bicubic
+    assert "pixels" in capsys.readouterr().out
+
+
 def test_model_evaluation():
     example = runpy.run_path(str(ROOT / "examples" / "model_evaluation.py"))
     ours, components = example["main"](max_iter=20, latent_dims=(5,))[5]

@@ -1,6 +1,6 @@
 """Reading what users have, and built-in data: arrays (n, channels, height, width) in [-1, 1], NaN = missing."""
 
-from abpnet.data.builtin import digits, texture_photograph
+from abpnet.data.builtin import digits, spots, texture_photograph
 from abpnet.data.images import load_image, load_images, save_image
 from abpnet.data.masks import draw_mask, pepper, region
 
@@ -12,5 +12,6 @@ __all__ = [
     "pepper",
     "region",
     "save_image",
+    "spots",
     "texture_photograph",
 ]

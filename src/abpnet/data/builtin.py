@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["BUILTIN_PREFIX", "TEXTURES", "digits", "texture_photograph"]
+__all__ = ["BUILTIN_PREFIX", "TEXTURES", "digits", "spots", "texture_photograph"]
 
 BUILTIN_PREFIX = "builtin:"
 TEXTURES = ("brick", "grass", "gravel")
@@ -38,3 +38,21 @@ def texture_photograph(name: str, size: int) -> np.ndarray:
     halved = photograph.reshape(256, 2, 256, 2).mean((1, 3))
     start = (256 - size) // 2
     return halved[None, start : start + size, start : start + size] / 127.5 - 1.0
+
+
+def spots(n: int, side: int = 16, random_state: int = 0) -> np.ndarray:
+    """Images of one round bright spot each, of random place and size: three factors, known to be three.
+
+    Args:
+        n: How many.
+        side: Pixels of a side.
+        random_state: Seed.
+
+    Returns:
+        float32 (n, 1, side, side), in -0.9 to 0.9.
+    """
+    line = np.linspace(-1, 1, side)
+    rng = np.random.default_rng(random_state)
+    x, y, radius = rng.uniform([-0.6, -0.6, 0.2], [0.6, 0.6, 0.45], (n, 3)).T[:, :, None, None]
+    distance = (line[None, None, :] - x) ** 2 + (line[None, :, None] - y) ** 2
+    return (1.8 * np.exp(-distance / (2 * radius**2)) - 0.9).astype(np.float32)[:, None]
