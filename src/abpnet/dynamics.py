@@ -48,6 +48,12 @@ class VectorAutoregression:
         return len(self.transitions)
 
     @property
+    def n_parameters(self) -> int:
+        """Numbers that were learned: m, A and the symmetric Q."""
+        d = len(self.mean)
+        return d + self.transitions.size + d * (d + 1) // 2
+
+    @property
     def companion(self) -> Float[np.ndarray, "pd pd"]:
         """The matrix that moves the last p states, newest first, one step on; A itself at order 1."""
         p, d = self.transitions.shape[:2]

@@ -75,6 +75,13 @@ class RecurrentProcess:
     innovation: Float[np.ndarray, "d d"]
     held_back: float
 
+    @property
+    def n_parameters(self) -> int:
+        """Numbers that were learned: those of F, A among them, m and the symmetric Q."""
+        d = len(self.mean)
+        weights = sum(weight.numel() for weight in self.transition.parameters())
+        return weights + self.transition.transition.numel() + d + d * (d + 1) // 2
+
     def simulate(self, n_frames: int, rng: np.random.Generator) -> Float[np.ndarray, "n d"]:
         """A path of any length, started in the stationary distribution.
 

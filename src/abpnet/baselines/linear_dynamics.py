@@ -31,13 +31,16 @@ class LinearDynamicSystem:
     @property
     def n_parameters(self) -> int:
         """Numbers that were learned."""
-        d = len(self.pictures)
-        return self.mean.size + self.pictures.size + self.process.transitions.size + d * (d + 1) // 2
+        return self.mean.size + self.pictures.size + self.process.n_parameters - len(self.pictures)  # z has mean 0
 
     def frames(self, z: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n c h w"]:
         """Frames of factors, clipped to [-1, 1]."""
         frames = self.mean + np.tensordot(z, self.pictures, 1)
         return np.clip(frames, -1, 1).astype(np.float32)
+
+    def synthesise(self, n_frames: int, rng: np.random.Generator) -> Float[np.ndarray, "n c h w"]:
+        """A new video of any length."""
+        return self.frames(self.process.simulate(n_frames, rng))
 
 
 def fit_linear_dynamics(
