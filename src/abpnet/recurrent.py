@@ -15,7 +15,7 @@ from abpnet.dynamics import matching_map, matrix_power, moments, stationary_auto
 
 __all__ = ["RecurrentProcess", "RecurrentTransition", "fit_recurrent"]
 
-HIDDEN_DIM, LEARNING_RATE, WEIGHT_DECAY = 32, 3e-3, 1e-2
+HIDDEN_DIM, LEARNING_RATE, WEIGHT_DECAY = 32, 1e-2, 1e-2
 # Of each segment the last fifth is kept back; learning stops where it is foretold best.
 KEPT_BACK, MOST_STEPS = 0.2, 300
 # Independent paths and their length, from which the stationary moments are told.
@@ -39,21 +39,18 @@ class RecurrentTransition(nn.Module):
         super().__init__()
         d = len(transition)
         self.register_buffer("transition", transition)
-        with torch.device("meta"):
-            self.cell = nn.GRUCell(d, hidden_dim)
-            self.readout = nn.Linear(hidden_dim, d, bias=False)
-        self.to_empty(device="cpu")
-        self.transition.copy_(transition)
-        for weight in self.cell.parameters():
+        self.memory = nn.GRU(d, hidden_dim, batch_first=True)
+        self.readout = nn.Linear(hidden_dim, d, bias=False)
+        for weight in self.memory.parameters():
             nn.init.uniform_(weight, -(hidden_dim**-0.5), hidden_dim**-0.5, generator=generator)
         nn.init.zeros_(self.readout.weight)
 
     def forward(
-        self, z: Float[Tensor, "n d"], hidden: Float[Tensor, "n hidden"] | None = None
-    ) -> tuple[Float[Tensor, "n d"], Float[Tensor, "n hidden"]]:
-        """Expected next factors, and the state of memory."""
-        hidden = self.cell(z, hidden)
-        return z @ self.transition.T + self.readout(hidden), hidden
+        self, z: Float[Tensor, "n t d"], hidden: Float[Tensor, "1 n hidden"] | None = None
+    ) -> tuple[Float[Tensor, "n t d"], Float[Tensor, "1 n hidden"]]:
+        """Expected factors after each of those given, and the state of memory."""
+        states, hidden = self.memory(z, hidden)
+        return z @ self.transition.T + self.readout(states), hidden
 
 
 @dataclass(frozen=True)
@@ -101,19 +98,16 @@ def _paths(
     noise = rng.standard_normal((BURN_IN + length, n_paths, d)) @ matrix_power(innovation, 0.5)
     state, hidden, path = torch.zeros(n_paths, d), None, []
     for innovations in torch.from_numpy(noise.astype(np.float32)):
-        expected, hidden = transition(state, hidden)
-        state = expected + innovations
+        expected, hidden = transition(state[:, None], hidden)
+        state = expected[:, 0] + innovations
         path.append(state)
     return torch.stack(path[BURN_IN:]).double().numpy()
 
 
 def _residuals(transition: RecurrentTransition, segment: Tensor) -> Tensor:
     """What each state of (n, d), but the first, differs by from what was foretold of it."""
-    hidden, expected = None, []
-    for state in segment[:-1, None]:
-        foretold, hidden = transition(state, hidden)
-        expected.append(foretold[0])
-    return segment[1:] - torch.stack(expected)
+    expected, _ = transition(segment[None, :-1])
+    return segment[1:] - expected[0]
 
 
 def fit_recurrent(segments: Sequence[Float[np.ndarray, "_ d"]], generator: torch.Generator) -> RecurrentProcess:

@@ -99,6 +99,7 @@ class SpaceTimeNetwork(nn.Module):
             as_long = {"kernel_size": (3, 5, 5), "stride": (1, 2, 2), "output_padding": (0, 1, 1)}
             settings = longer if layer < TIME_LAYERS else as_long
             layers += [nn.LeakyReLU(LEAK), nn.ConvTranspose3d(n_inputs, n_outputs, padding=(1, 2, 2), **settings)]
+        layers[-1].initial_gain = FAINT  # type: ignore[assignment]
         self.layers = nn.Sequential(*layers)
         self.still = StillPicture((self.shape[0], 1, *self.shape[1:]))
 

@@ -16,12 +16,12 @@ from abpnet.temporal_statistics import SEGMENT, difference_distance, spectral_di
 
 __all__ = ["Synthesiser", "compare", "write_synthesis"]
 
-# Syntheses that are scored, each as long as the original.
-N_SCORED = 5
+# Syntheses that are scored, and their length at least: statistics of short ones tell more of chance than of the method.
+N_SCORED, FEWEST_SCORED = 5, 240
 SHOWN, SECONDS_SHOWN = 10, 2.0
 REFERENCE = "original, second half against first"
 EXPLANATION = (
-    "Mean and standard deviation over {n} simulations as long as the original. Spectral distance: root mean square "
+    "Mean and standard deviation over {n} simulations, each as long as the original and of 240 frames at least. Spectral distance: root mean square "
     "difference of the pixels' power spectra in time. Difference distance: Wasserstein distance between the "
     "distributions of frame differences, in thousandths of the dynamic range. Error: of the original's frames, explained "
     "by their factors, as a fraction of the dynamic range. Sharpness: mean difference of neighbouring pixels of "
@@ -84,7 +84,7 @@ def compare(methods: Sequence[Synthesiser], original: np.ndarray, seed: int) -> 
     rows = []
     for method in methods:
         scores = [
-            _distances(method.synthesise(len(original), np.random.default_rng([seed, index])), original)
+            _distances(method.synthesise(max(len(original), FEWEST_SCORED), np.random.default_rng([seed, index])), original)
             for index in range(N_SCORED)
         ]
         error = metrics.error(method.reconstruction, original)
