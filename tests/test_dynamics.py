@@ -20,9 +20,7 @@ SIGMAS = 5.0
 def process(order=1, radius=0.9, d=3, seed=0):
     """A stationary process whose roots are of the given modulus at most."""
     rng = np.random.default_rng(seed)
-    raw = VectorAutoregression(
-        rng.normal(size=d), rng.normal(size=(order, d, d)), np.cov(rng.normal(size=(d, 4 * d)))
-    )
+    raw = VectorAutoregression(rng.normal(size=d), rng.normal(size=(order, d, d)), np.cov(rng.normal(size=(d, 4 * d))))
     scale = radius / raw.spectral_radius
     powers = scale ** np.arange(1, order + 1)
     return VectorAutoregression(raw.mean, raw.transitions * powers[:, None, None], raw.innovation)
@@ -79,7 +77,8 @@ def test_stabilising_moves_only_the_roots_that_are_too_large(order):
     explosive = process(order, radius=1.2)
     stable = stabilise(explosive, 0.95)
     before, after = (
-        sorted(np.linalg.eigvals(p.companion), key=lambda w: (round(np.angle(w), 6), abs(w))) for p in (explosive, stable)
+        sorted(np.linalg.eigvals(p.companion), key=lambda w: (round(np.angle(w), 6), abs(w)))
+        for p in (explosive, stable)
     )
     expected = [w * min(1, 0.95 / abs(w)) for w in before]
     assert sum(abs(w) > 0.95 for w in before) >= 1

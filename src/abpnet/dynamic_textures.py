@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ PIECE, WINDOW, CONTEXT = 32, 64, 4
 MODE_STEPS = 60
 
 
+@runtime_checkable
 class Process(Protocol):
     """How factors move."""
 

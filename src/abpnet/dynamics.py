@@ -165,9 +165,7 @@ def stabilise(process: VectorAutoregression, largest: float) -> VectorAutoregres
     return replace(process, transitions=coefficients.reshape(d, p, d).transpose(1, 0, 2))
 
 
-def matching_map(
-    covariance: Float[np.ndarray, "d d"], wanted: Float[np.ndarray, "d d"]
-) -> Float[np.ndarray, "d d"]:
+def matching_map(covariance: Float[np.ndarray, "d d"], wanted: Float[np.ndarray, "d d"]) -> Float[np.ndarray, "d d"]:
     """The linear map L with `L S L^T = S'` that moves states least: optimal transport between normal distributions.
 
     `S^(-1/2) (S^(1/2) S' S^(1/2))^(1/2) S^(-1/2)` (Dowson and Landau 1982).

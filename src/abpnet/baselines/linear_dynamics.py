@@ -43,9 +43,7 @@ class LinearDynamicSystem:
         return self.frames(self.process.simulate(n_frames, rng))
 
 
-def fit_linear_dynamics(
-    frames: Float[np.ndarray, "n c h w"], latent_dim: int, order: int = 1
-) -> LinearDynamicSystem:
+def fit_linear_dynamics(frames: Float[np.ndarray, "n c h w"], latent_dim: int, order: int = 1) -> LinearDynamicSystem:
     """The suboptimal learning of Doretto et al. (2003), section 4: principal components, then least squares.
 
     The auto-regression is made stationary exactly as ours is, see `stationary_autoregression`.

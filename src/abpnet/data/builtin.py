@@ -60,8 +60,8 @@ def waves(n_frames: int, size: int) -> np.ndarray:
     wave = 2 * np.pi / length[:, None, None]
     phase = wave * (np.sin(direction)[:, None, None] * x + np.cos(direction)[:, None, None] * y)
     turn = memory * np.exp(-2j * np.pi * 0.05 / np.sqrt(length))  # long waves are faster, as on deep water
-    noise = rng.standard_normal((n_frames, n_waves, 2)) @ np.array([1, 1j]) * np.sqrt((1 - memory**2) / 2)
     strength = (rng.standard_normal((n_waves, 2)) @ np.array([1, 1j])) / np.sqrt(2)
+    noise = rng.standard_normal((n_frames, n_waves, 2)) @ np.array([1, 1j]) * np.sqrt((1 - memory**2) / 2)
     frames = np.empty((n_frames, 1, size, size), np.float32)
     for frame, step in zip(frames, noise, strict=True):
         strength = turn * strength + step

@@ -66,7 +66,8 @@ def initialise(network: nn.Module, generator: torch.Generator) -> nn.Module:
 
 
 NETWORKS: dict[str, type[nn.Module]] = {
-    kind.__name__: kind for kind in (FrameNetwork, LinearNetwork, ObjectNetwork, SpaceTimeNetwork, TextureNetwork, VectorNetwork)
+    kind.__name__: kind
+    for kind in (FrameNetwork, LinearNetwork, ObjectNetwork, SpaceTimeNetwork, TextureNetwork, VectorNetwork)
 }
 
 

@@ -84,7 +84,9 @@ def compare(methods: Sequence[Synthesiser], original: np.ndarray, seed: int) -> 
     rows = []
     for method in methods:
         scores = [
-            _distances(method.synthesise(max(len(original), FEWEST_SCORED), np.random.default_rng([seed, index])), original)
+            _distances(
+                method.synthesise(max(len(original), FEWEST_SCORED), np.random.default_rng([seed, index])), original
+            )
             for index in range(N_SCORED)
         ]
         error = metrics.error(method.reconstruction, original)
