@@ -142,7 +142,7 @@ def fit_recurrent(segments: Sequence[Float[np.ndarray, "_ d"]], generator: torch
     with torch.no_grad():
         residuals = torch.cat([_residuals(best, segment) for segment in states]).double().numpy()
     innovation = residuals.T @ residuals / len(residuals)
-    rng = np.random.default_rng(torch.randint(2**31, (1,), generator=generator).item())
+    rng = np.random.default_rng(int(torch.randint(2**31, (1,), generator=generator)))
     paths = _paths(best, innovation, N_PATHS, PATH_LENGTH, rng)
     mean, covariance = moments([path.reshape(-1, len(process.mean)) for path in [paths]])
     target_mean, target = moments(segments)

@@ -102,6 +102,6 @@ def test_files_that_are_no_videos(tmp_path):
         with pytest.raises(InputError, match=message) as refusal:
             load_clip(path)
         assert str(path) in str(refusal.value)
+    save_gif(tmp_path / "clip.gif", moving(3), 10.0)
     with pytest.raises(InputError, match="--frame-rate"):
-        save_gif(tmp_path / "clip.gif", moving(3), 10.0)
         load_clip(tmp_path / "clip.gif", frame_rate=1e6)

@@ -28,7 +28,7 @@ class FrameNetwork(nn.Module):
     """Frames of a video: `tanh(B z + b + g(z))`, pictures superposed, and deconvolutions for what is not linear.
 
     Frames of one scene have most of their pixels in common and few examples to tell them: so the pictures B start at
-    the regression of the frames on the factors (`regress`), and g, an `ObjectNetwork` without its tanh, close to 0.
+    the regression of the frames on the factors (`regress`), and g, an unbounded `ObjectNetwork`, close to 0.
 
     Args:
         latent_dim: Number of factors d.
@@ -42,13 +42,12 @@ class FrameNetwork(nn.Module):
         self.shape = tuple(shape)
         self.still = StillPicture(shape)
         self.pictures = SteadyLinear(latent_dim, math.prod(shape), bias=False)
-        self.pictures.initial_gain = FAINT
-        self.objects = ObjectNetwork(latent_dim, shape, width, FAINT)
-        self.objects.layers = self.objects.layers[:-1]
+        self.pictures.initial_gain = FAINT  # type: ignore[assignment]
+        self.bent = ObjectNetwork(latent_dim, shape, width, FAINT, bounded=False)
 
     def forward(self, z: Float[Tensor, "n d"]) -> Float[Tensor, "n *shape"]:
         """Frames of the factors."""
-        return torch.tanh(self.still(self.pictures(z).unflatten(1, self.shape) + self.objects(z)))
+        return torch.tanh(self.still(self.pictures(z).unflatten(1, self.shape) + self.bent(z)))
 
     @torch.no_grad()
     def regress(self, z: Float[Tensor, "n d"], y: Float[Tensor, "n *shape"]) -> None:
@@ -71,7 +70,8 @@ class SpaceTimeNetwork(nn.Module):
 
     Every d factors give a small map of `width` channels; 3-D deconvolutions double the map's sides and halve its
     channels, and the first two double its length as well. So each position of the sequence stands for 4 frames, and a
-    longer sequence is a longer clip; leaky ReLU between layers, tanh at the bottom. What never changes is a bias of its own.
+    longer sequence is a longer clip; leaky ReLU between layers, tanh at the bottom. What never changes is a bias of its
+    own.
 
     Args:
         latent_dim: Number of factors d at each position.

@@ -21,11 +21,11 @@ N_SCORED, FEWEST_SCORED = 5, 240
 SHOWN, SECONDS_SHOWN = 10, 2.0
 REFERENCE = "original, second half against first"
 EXPLANATION = (
-    "Mean and standard deviation over {n} simulations, each as long as the original and of 240 frames at least. Spectral distance: root mean square "
-    "difference of the pixels' power spectra in time. Difference distance: Wasserstein distance between the "
-    "distributions of frame differences, in thousandths of the dynamic range. Error: of the original's frames, explained "
-    "by their factors, as a fraction of the dynamic range. Sharpness: mean difference of neighbouring pixels of "
-    "synthesised frames, over the original's."
+    f"Mean and standard deviation over {N_SCORED} simulations, each as long as the original and of {FEWEST_SCORED} "
+    "frames at least. Spectral distance: root mean square difference of the pixels' power spectra in time. Difference "
+    "distance: Wasserstein distance between the distributions of frame differences, in thousandths of the dynamic "
+    "range. Error: of the original's frames, explained by their factors, as a fraction of the range. Sharpness: "
+    "mean difference of neighbouring pixels of synthesised frames, over the original's."
 )
 
 
@@ -144,7 +144,7 @@ def write_synthesis(
         "Original and synthesis": shown,
         "Comparison": [
             report.table(table, ours=methods[0].name),
-            report.paragraph(EXPLANATION.format(n=N_SCORED)),
+            report.paragraph(EXPLANATION),
         ],
         "Learning": curves(folder),
         "How to get this again": reproduction(settings, folder),
