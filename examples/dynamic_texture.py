@@ -33,13 +33,15 @@ def main(
         latent_dim, network=network, noise_std=0.03, recipe="video", max_iter=max_iter, max_seconds=seconds
     )
     z = net.fit(clip.frames).transform(clip.frames)  # frames learned as single images
-    process = stationary_autoregression([z.astype(np.float64)], order=2)  # how their factors move
+    process = stationary_autoregression([z.astype(np.float64)])  # how their factors move
     ours = net.inverse_transform(process.simulate(n_frames, np.random.default_rng(0)).astype(np.float32))
-    linear = fit_linear_dynamics(clip.frames, latent_dim, order=2).synthesise(n_frames, np.random.default_rng(0))
+    linear = fit_linear_dynamics(clip.frames, latent_dim).synthesise(n_frames, np.random.default_rng(0))
     scores = {}
     for name, frames in {"abpnet": ours, "linear dynamic system": linear}.items():
         scores[name] = spectral_distance(frames, clip.frames), difference_distance(frames, clip.frames)
-        print(f"{name:22} spectra {scores[name][0]:5.2f} dB apart, frame differences {1e3 * scores[name][1]:5.1f} / 1000")
+        print(
+            f"{name:22} spectra {scores[name][0]:5.2f} dB apart, frame differences {1e3 * scores[name][1]:5.1f} / 1000"
+        )
     if out is not None:
         save_gif(out, ours, clip.frame_rate)
     return scores

@@ -7,7 +7,6 @@ from scipy.linalg import solve_discrete_lyapunov
 from abpnet.dynamics import (
     VectorAutoregression,
     fit_autoregression,
-    match_covariance,
     matching_map,
     stabilise,
     stationary_autoregression,
@@ -133,15 +132,6 @@ def test_paths_start_in_the_stationary_distribution():
     assert (np.abs(covariance - expected) < SIGMAS * spread).all()
 
 
-def test_other_coordinates_keep_the_roots_and_have_the_covariance_asked_for():
-    original, wanted = process(2), np.cov(np.random.default_rng(5).normal(size=(3, 9)))
-    matched = match_covariance(original, wanted)
-    assert np.allclose(matched.covariance()[:3, :3], wanted)
-    roots = [np.sort_complex(np.linalg.eigvals(p.companion)) for p in (original, matched)]
-    assert np.allclose(*roots)
-    assert np.allclose(match_covariance(original, original.covariance()[:3, :3]).transitions, original.transitions)
-
-
 def test_the_map_between_covariances_is_symmetric():
     one, other = (np.cov(np.random.default_rng(seed).normal(size=(3, 9))) for seed in (1, 2))
     change = matching_map(one, other)
@@ -155,11 +145,45 @@ def test_what_drifts_away_is_simulated_without_blowing_up(order):
     z = np.exp(np.linspace(0, 3, 60))[:, None] * rng.normal(size=4) + 0.1 * rng.normal(size=(60, 4))
     assert fit_autoregression([z], order).spectral_radius > 1
     stationary = stationary_autoregression([z], order)
-    assert stationary.spectral_radius <= 1 - 1 / 60 + 1e-9
-    path = stationary.simulate(20_000, rng)
-    deviations = np.abs(path - z.mean(0)) / z.std(0)
-    assert deviations.max() < 6
+    assert stationary.spectral_radius < 1
     assert np.allclose(stationary.covariance()[:4, :4], np.cov(z.T, bias=True))
+    path = stationary.simulate(20_000, rng)
+    assert (np.abs(path - z.mean(0)) / z.std(0)).max() < 6
+
+
+@pytest.mark.parametrize("order", [1, 2, 3])
+def test_the_stationary_fit_has_the_moments_of_the_segments_and_the_steps_too(order):
+    rng = np.random.default_rng(3)
+    segments = [process(2, radius=0.99, seed=1).simulate(n, rng) for n in (80, 50)]
+    fitted = stationary_autoregression(segments, order)
+    together = np.concatenate(segments)
+    covariance = fitted.covariance()
+    assert np.allclose(fitted.mean, together.mean(0))
+    assert np.allclose(covariance[:3, :3], np.cov(together.T, bias=True))
+    lagged = covariance[:3, 3:6] if order > 1 else fitted.transitions[0] @ covariance
+    steps = 2 * np.diag(covariance[:3, :3] - lagged)
+    observed = np.concatenate([np.diff(segment, axis=0) for segment in segments])
+    assert np.allclose(steps, observed.var(0), rtol=0.3)
+
+
+def test_the_stationary_fit_of_one_factor_in_closed_form():
+    z = np.random.default_rng(0).standard_normal((30, 1)).cumsum(0)
+    fitted, centred = stationary_autoregression([z]), z[:, 0] - z.mean()
+    correlation = centred[1:] @ centred[:-1] / np.sqrt((centred[1:] ** 2).sum() * (centred[:-1] ** 2).sum())
+    assert fitted.transitions.item() == pytest.approx(correlation)
+    assert fitted.innovation.item() == pytest.approx(z.var() * (1 - correlation**2))
+
+
+@pytest.mark.parametrize("order", [1, 2, 3])
+def test_the_stationary_fit_is_consistent(order):
+    truth = process(order)
+    found = stationary_autoregression([truth.simulate(40_000, np.random.default_rng(1))], order)
+    errors = np.sqrt(np.outer(np.diag(truth.innovation), np.diag(np.linalg.inv(truth.covariance()))) / 40_000)
+    errors = errors.reshape(3, order, 3).transpose(1, 0, 2)
+    assert (np.abs(found.transitions - truth.transitions) < 2 * SIGMAS * errors).all()
+    assert np.allclose(found.innovation, truth.innovation, atol=0.05 * np.trace(truth.innovation))
+    with pytest.raises(ValueError, match="are needed"):
+        stationary_autoregression([np.ones((3 * order + 4, 3))], order)
 
 
 def test_the_same_seed_gives_the_same_path():

@@ -49,13 +49,14 @@ def test_video_leaves_a_whole_run_folder(finished):
     assert synthesis.frame_rate == 12.0
     assert load_clip(finished / "original.mp4").frames.shape == (48, 1, 16, 16)
     assert "data:image/gif" in (finished / "report.html").read_text()
-    ours, same_dim, same_size, halves = json.loads((finished / "result.json").read_text())["table"]
+    ours, same_dim, least_squares, same_size, halves = json.loads((finished / "result.json").read_text())["table"]
     assert ours["method"] == "abpnet"
     assert same_dim["method"] == "linear dynamic system, d = 3"
+    assert least_squares["method"] == "linear dynamic system, d = 3, least squares"
     assert same_size["parameters"] <= ours["parameters"]
     assert same_dim["parameters"] < same_size["parameters"]
     assert "second half" in halves["method"]
-    for row in (ours, same_dim, same_size, halves):
+    for row in (ours, same_dim, least_squares, same_size, halves):
         assert 0 < row["spectral distance, dB"] < 40
         assert 0 < row["difference distance"] < 500
         assert 0.2 < row["sharpness"] < 5
@@ -67,7 +68,7 @@ def test_frames_of_the_model_can_be_sampled(finished, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "option", [["--network", "spacetime"], ["--transition", "recurrent"], ["--order", "1"]], ids=str
+    "option", [["--network", "spacetime"], ["--transition", "recurrent"], ["--order", "2"]], ids=str
 )
 def test_other_transitions_and_networks(tmp_path, option):
     out = tmp_path / "out"
@@ -121,8 +122,8 @@ def test_a_long_clip_is_decoded_in_windows_without_a_seam():
 
 
 BAD = {
-    "too few frames": (["--limit", "16", "--latent-dim", "20"], "--latent-dim"),
-    "order": (["--order", "40"], "--order"),
+    "too few frames": (["--limit", "42", "--latent-dim", "20"], "--latent-dim"),
+    "order": (["--order", "60"], "--order"),
     "no frames": (["--frames", "1"], "--frames"),
     "limit": (["--limit", "3"], "--limit"),
     "frame rate": (["--frame-rate", "0"], "--frame-rate"),

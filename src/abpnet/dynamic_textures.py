@@ -82,7 +82,7 @@ def learn_motion(
     Args:
         paths: From `infer_paths`.
         transition: "linear" or "recurrent".
-        order: Of the linear one, and of the linear part of the recurrent one.
+        order: Of the linear one.
         generator: Source of chance of the recurrent one.
     """
     if transition == "recurrent":

@@ -16,7 +16,6 @@ from scipy import linalg
 __all__ = [
     "VectorAutoregression",
     "fit_autoregression",
-    "match_covariance",
     "matching_map",
     "matrix_power",
     "moments",
@@ -26,6 +25,8 @@ __all__ = [
 
 # Relative to the mean variance of the factors: covariances of fewer observations than factors stay invertible.
 RIDGE = 1e-6
+# Of partial autocorrelations: rounding must not carry a norm to 1.
+LARGEST_NORM = 1 - 1e-9
 
 
 @dataclass(frozen=True)
@@ -178,35 +179,55 @@ def matching_map(covariance: Float[np.ndarray, "d d"], wanted: Float[np.ndarray,
     return inverse @ matrix_power(root @ wanted @ root, 0.5) @ inverse
 
 
-def match_covariance(process: VectorAutoregression, covariance: Float[np.ndarray, "d d"]) -> VectorAutoregression:
-    """The same process in other coordinates, in which its stationary covariance is the given one.
+def stationary_autoregression(segments: Sequence[Float[np.ndarray, "_ d"]], order: int = 1) -> VectorAutoregression:
+    """The stationary process with the mean, the covariance and the partial autocorrelations of the segments.
 
-    `A' = L A L^-1`, `Q' = L Q L^T`, L of `matching_map`: roots, and with them frequencies and decay times, stay.
+    Networks are learned for factors that are distributed as the inferred ones are; factors elsewhere make bad frames.
+    And what moves slowly must go on to do so: a slow mode's root is known up to the clip's length only, but if its
+    variance is to be kept, a root a little too small makes steps many times too long. Least squares gives neither.
 
-    Args:
-        process: Stationary.
-        covariance: Positive definite.
-    """
-    d = len(process.mean)
-    change = matching_map(process.covariance()[:d, :d], covariance)
-    transitions = change @ process.transitions @ np.linalg.inv(change)
-    return replace(process, transitions=transitions, innovation=change @ process.innovation @ change.T)
-
-
-def stationary_autoregression(
-    segments: Sequence[Float[np.ndarray, "_ d"]], order: int = 1, ridge: float = RIDGE
-) -> VectorAutoregression:
-    """The fitted process, made stationary, with exactly the mean and the covariance of the segments.
-
-    Networks are learned for factors that are distributed as the inferred ones are: factors elsewhere make bad frames.
-    A mode that lasts longer than the longest segment cannot be told from one that lasts as long, so no root is larger
-    than 1 - 1 / (its length).
+    Stationary processes of covariance G correspond to sequences of matrices of norm below 1, the partial
+    autocorrelations `P_k`: correlations of z_t with z_(t-k), both less what the states between them tell, each in
+    units of its own covariance (Morf, Vieira, Lee and Kailath 1978). Estimated as `F^(-1/2) C B^(-1/2)`, with the
+    covariances F, B and C of forward residuals, backward residuals and of the two, their norms are below 1 whatever
+    the data, so nothing is left to be stabilised. From them follow the coefficients, by the recursion of Whittle
+    (1963). At order 1: `A = G^(1/2) P_1 G^(-1/2)`, `Q = G - A G A^T`.
 
     Args:
-        segments: (n_i, d) each.
+        segments: (n_i, d) each, without gaps within a segment; one mean for all.
         order: p.
-        ridge: As in `fit_autoregression`.
+
+    Raises:
+        ValueError: If there are not enough states for norms below 1.
     """
-    longest = max(len(segment) for segment in segments)
-    process = stabilise(fit_autoregression(segments, order, ridge), 1 - 1 / longest)
-    return match_covariance(process, moments(segments)[1])
+    mean, forward = moments(segments)
+    d = len(mean)
+    n_known, needed = sum(max(0, len(segment) - order) for segment in segments), (order + 1) * d + 2
+    if n_known < needed:
+        raise ValueError(f"{n_known} transitions of {d} factors at order {order}: at least {needed} are needed")
+    centred = [np.asarray(segment, np.float64) - mean for segment in segments]
+    backward = forward
+    ahead, back = np.empty((0, d, d)), np.empty((0, d, d))  # coefficients that foretell, and that look back
+    for _ in range(order):
+        pairs = [_residuals(segment, ahead, back) for segment in centred]
+        now, before = (np.concatenate(part) for part in zip(*pairs, strict=True))
+        partial = matrix_power(now.T @ now, -0.5) @ (now.T @ before) @ matrix_power(before.T @ before, -0.5)
+        cross = matrix_power(forward, 0.5) @ (partial * LARGEST_NORM) @ matrix_power(backward, 0.5)
+        last_ahead, last_back = np.linalg.solve(backward, cross.T).T, np.linalg.solve(forward, cross).T
+        ahead, back = (
+            np.concatenate([ahead - last_ahead @ back[::-1], last_ahead[None]]),
+            np.concatenate([back - last_back @ ahead[::-1], last_back[None]]),
+        )
+        forward, backward = forward - last_ahead @ cross.T, backward - last_back @ cross
+        forward, backward = (forward + forward.T) / 2, (backward + backward.T) / 2
+    return VectorAutoregression(mean, ahead, forward)
+
+
+def _residuals(z: np.ndarray, ahead: np.ndarray, back: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What the k states between z_t and z_(t-k-1) leave of either, for all t."""
+    k, n = len(ahead), len(z)
+    now, before = z[k + 1 :].copy(), z[: n - k - 1].copy()
+    for lag in range(1, k + 1):
+        now -= z[k + 1 - lag : n - lag] @ ahead[lag - 1].T
+        before -= z[lag : n - k - 1 + lag] @ back[lag - 1].T
+    return now, before

@@ -35,11 +35,19 @@ def test_synthesised_frames_have_the_covariance_of_the_original(frames, order):
     assert np.abs(long).max() <= 1
 
 
+def test_least_squares_moves_otherwise_through_the_same_pictures(frames):
+    ours, theirs = fit_linear_dynamics(frames, 5), fit_linear_dynamics(frames, 5, least_squares=True)
+    assert np.array_equal(ours.pictures, theirs.pictures)
+    assert not np.allclose(ours.process.transitions, theirs.process.transitions)
+    before, now = theirs.factors[:-1], theirs.factors[1:]
+    assert np.allclose(theirs.process.transitions[0].T, np.linalg.lstsq(before, now, rcond=None)[0], atol=1e-2)
+
+
 def test_parameters_are_counted_and_spent(frames):
     for order in (1, 2):
         n = fit_linear_dynamics(frames, 5, order).n_parameters
         assert n == 36 + 5 * 36 + order * 25 + 15
         assert n_components_of(n, 60, 36, order) == 5
         assert n_components_of(n - 1, 60, 36, order) == 4
-        assert n_components_of(10**9, 60, 36, order) == (60 - order - 2) // order
+        assert n_components_of(10**9, 60, 36, order) == (60 - order - 2) // (order + 1)
     assert n_components_of(1, 60, 36) == 1

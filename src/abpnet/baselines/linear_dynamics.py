@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from abpnet.dynamics import VectorAutoregression, stationary_autoregression
+from abpnet.dynamics import VectorAutoregression, fit_autoregression, stabilise, stationary_autoregression
 
 __all__ = ["LinearDynamicSystem", "fit_linear_dynamics", "n_components_of"]
 
@@ -43,22 +43,28 @@ class LinearDynamicSystem:
         return self.frames(self.process.simulate(n_frames, rng))
 
 
-def fit_linear_dynamics(frames: Float[np.ndarray, "n c h w"], latent_dim: int, order: int = 1) -> LinearDynamicSystem:
-    """The suboptimal learning of Doretto et al. (2003), section 4: principal components, then least squares.
-
-    The auto-regression is made stationary exactly as ours is, see `stationary_autoregression`.
+def fit_linear_dynamics(
+    frames: Float[np.ndarray, "n c h w"], latent_dim: int, order: int = 1, least_squares: bool = False
+) -> LinearDynamicSystem:
+    """Principal components, then how they move (Doretto et al. 2003, section 4).
 
     Args:
         frames: In the order of time.
         latent_dim: Number of components d, less than n.
         order: Of the auto-regression.
+        least_squares: Fit it by least squares as they do, roots of modulus above 1 - 1/n moved to that; otherwise by
+            `stationary_autoregression`, as ours is.
     """
     mean = frames.mean(0)
     flat = (frames - mean).reshape(len(frames), -1)
     _, _, components = np.linalg.svd(flat, full_matrices=False)
     z = (flat @ components[:latent_dim].T).astype(np.float64)
     pictures = components[:latent_dim].reshape(latent_dim, *mean.shape)
-    return LinearDynamicSystem(mean, pictures, z, stationary_autoregression([z], order))
+    if least_squares:
+        process = stabilise(fit_autoregression([z], order), 1 - 1 / len(frames))
+    else:
+        process = stationary_autoregression([z], order)
+    return LinearDynamicSystem(mean, pictures, z, process)
 
 
 def n_components_of(n_parameters: int, n_frames: int, n_pixels: int, order: int = 1) -> int:
@@ -70,6 +76,6 @@ def n_components_of(n_parameters: int, n_frames: int, n_pixels: int, order: int 
         n_pixels: Numbers in one frame.
         order: Of the auto-regression.
     """
-    most = (n_frames - order - 2) // order
+    most = (n_frames - order - 2) // (order + 1)
     counts = [n_pixels * (d + 1) + order * d**2 + d * (d + 1) // 2 for d in range(1, most + 1)]
     return max(1, int(np.searchsorted(counts, n_parameters, side="right")))

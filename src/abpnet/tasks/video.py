@@ -54,7 +54,7 @@ class VideoSettings(LearningSettings):
     """Number of latent factors of a frame (spacetime: of four frames)."""
     transition: Literal["linear", "recurrent"] = "linear"
     """How factors move on: a vector auto-regression, or one with a recurrent network on top."""
-    order: int = 2
+    order: int = 1
     """Earlier states that the auto-regression looks at; the linear dynamic system beside it has the same order."""
     network: Literal["frames", "spacetime"] = "frames"
     """What is learned: single frames, or deconvolutions in space and time of whole pieces of the clip."""
@@ -101,7 +101,7 @@ def _read(settings: VideoSettings) -> Clip:
         )
     examples = pieces(clip.frames) if settings.network == "spacetime" else clip.frames[None, None]
     per_path = examples.shape[2] // (FRAMES_PER_POSITION if settings.network == "spacetime" else 1)
-    known, needed = len(examples) * (per_path - settings.order), settings.order * settings.latent_dim + 2
+    known, needed = len(examples) * (per_path - settings.order), (settings.order + 1) * settings.latent_dim + 2
     if known < needed:
         raise InputError(
             f"{settings.source}: {n} frames give {max(known, 0)} transitions, and {settings.latent_dim} factors at "
@@ -132,12 +132,17 @@ def _texture(settings: VideoSettings, clip: Clip, folder: RunFolder) -> DynamicT
         return DynamicTexture(learned, paths, learn_motion(paths, settings.transition, settings.order, generator))
 
 
-def _linear_systems(settings: VideoSettings, clip: Clip, n_parameters: int) -> list[LinearDynamicSystem]:
-    """One with as many factors, one with as many parameters."""
+def _linear_systems(settings: VideoSettings, clip: Clip, n_parameters: int) -> dict[str, LinearDynamicSystem]:
+    """One with as many factors that moves as ours does, one that does by least squares, one of as many parameters."""
     n, n_pixels = len(clip.frames), clip.frames[0].size
     same_dim = min(settings.latent_dim, n_components_of(10**15, n, n_pixels, settings.order))
     same_size = n_components_of(n_parameters, n, n_pixels, settings.order)
-    return [fit_linear_dynamics(clip.frames, d, settings.order) for d in (same_dim, same_size)]
+    name = "linear dynamic system, d = {}".format
+    return {
+        name(same_dim): fit_linear_dynamics(clip.frames, same_dim, settings.order),
+        f"{name(same_dim)}, least squares": fit_linear_dynamics(clip.frames, same_dim, settings.order, True),
+        f"{name(same_size)}, as many parameters": fit_linear_dynamics(clip.frames, same_size, settings.order),
+    }
 
 
 def run(settings: VideoSettings, folder: RunFolder) -> dict[str, Any]:
@@ -157,8 +162,8 @@ def run(settings: VideoSettings, folder: RunFolder) -> dict[str, Any]:
     clip = _read(settings)
     texture = _texture(settings, clip, folder)
     methods = [Synthesiser(OURS, texture.synthesise, texture.reconstruct(len(clip.frames)), texture.n_parameters)]
-    for system in _linear_systems(settings, clip, texture.n_parameters) if settings.baselines else ():
-        name = f"linear dynamic system, d = {len(system.pictures)}"
+    systems = _linear_systems(settings, clip, texture.n_parameters) if settings.baselines else {}
+    for name, system in systems.items():
         methods.append(Synthesiser(name, system.synthesise, system.frames(system.factors), system.n_parameters))
     with show_stage("synthesising and comparing"):
         return write_synthesis(settings, folder, clip, methods, settings.frames)
