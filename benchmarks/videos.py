@@ -35,12 +35,11 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--out", type=Path, default=Path("runs/videos"))
     parser.add_argument("--seconds", type=float, default=240.0, help="of learning, for each clip")
-    parser.add_argument("options", nargs="*", help="passed on to abpnet video")
-    arguments = parser.parse_args()
+    words = sys.argv[1:]
+    own = words.index("--") if "--" in words else len(words)
+    arguments, options = parser.parse_args(words[:own]), words[own + 1 :]
     clips = sorted(path for path in arguments.folder.iterdir() if path.suffix.lower() in (".mp4", ".gif", ".avi"))
-    tables = {
-        clip.stem: table_of(clip, arguments.out / clip.stem, arguments.seconds, arguments.options) for clip in clips
-    }
+    tables = {clip.stem: table_of(clip, arguments.out / clip.stem, arguments.seconds, options) for clip in clips}
     print(f"{'clip':16}{'method':58}" + "".join(f"{name.split(',')[0]:>21}" for name in COLUMNS))
     for name, rows in tables.items():
         for row in rows:

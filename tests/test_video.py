@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -181,5 +180,5 @@ def test_interrupted_and_resumed_equals_uninterrupted(tmp_path):
         safetensors.torch.load((folder / "model" / "state.safetensors").read_bytes()) for folder in (whole, stopped)
     )
     assert all(torch.equal(first[name], second[name]) for name in first)
-    assert (whole / "synthesis.mp4").read_bytes() == (stopped / "synthesis.mp4").read_bytes()
-    shutil.rmtree(stopped)
+    one, other = (load_clip(folder / "synthesis.gif").frames for folder in (whole, stopped))
+    assert np.abs(one - other).max() < 0.02

@@ -140,6 +140,7 @@ def save_mp4(path: str | Path, frames: np.ndarray, frame_rate: float) -> None:
         stream = container.add_stream("libx264" if h264 else "mpeg4", rate=rate)
         stream.height, stream.width = pixels.shape[1:3]
         stream.pix_fmt = "yuv420p"
+        stream.codec_context.thread_count = 1  # the same frames give the same file, whatever else the machine does
         stream.options = {"crf": QUALITY} if h264 else {"qscale": "2"}
         for picture in pixels:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
