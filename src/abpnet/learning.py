@@ -217,7 +217,7 @@ def begin(
     """
     y, observation = hide_missing(y, as_observation(observation))
     latents = _start_of_chains(model, y, observation, recipe, generator)
-    if isinstance(model.network, Regressing) and isinstance(observation, Complete) and observation.observed is None:
+    if isinstance(model.network, Regressing) and isinstance(observation, Complete):
         model.network.regress(latents.values.to(y.device), y)
     weights = dict(model.network.named_parameters())
     if recipe.optimizer == "adam":

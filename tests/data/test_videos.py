@@ -35,6 +35,7 @@ def test_odd_sides_and_odd_rates(tmp_path):
     assert clip.frames.shape == (20, 3, 32, 48)
     assert clip.frame_rate == pytest.approx(29.97, abs=0.01)
     assert np.abs(clip.frames[..., :31, :47] - frames).mean() < 0.04
+    assert np.abs(clip.frames[..., 31, :47] - frames[..., 30, :]).mean() < 0.1, "the last row, once more"
 
 
 def test_a_written_gif_reads_back(tmp_path):
