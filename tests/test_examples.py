@@ -54,3 +54,11 @@ def test_objects():
     floor, worst = quality["training images themselves"].kernel_distance, quality["their mean"].kernel_distance
     assert floor < quality["abpnet"].kernel_distance < 0.5 * worst
     assert quality["abpnet"].recall > quality["their mean"].recall == 0
+
+
+def test_dynamic_texture(tmp_path):
+    example = runpy.run_path(str(ROOT / "examples" / "dynamic_texture.py"))["main"]
+    scores = example(size=16, latent_dim=4, max_iter=6, n_frames=120, out=str(tmp_path / "waves.gif"))
+    assert scores["abpnet"][0] < scores["linear dynamic system"][0] + 0.5
+    assert scores["abpnet"][1] < 0.05
+    assert (tmp_path / "waves.gif").is_file()

@@ -8,7 +8,7 @@ from abpnet.evaluation import Evaluation, evaluate
 from abpnet.explaining import infer
 from abpnet.learning import Iteration, LearningState, alternate, begin
 from abpnet.model import GeneratorModel
-from abpnet.networks import LinearNetwork, ObjectNetwork, TextureNetwork, VectorNetwork
+from abpnet.networks import FrameNetwork, LinearNetwork, ObjectNetwork, SpaceTimeNetwork, TextureNetwork, VectorNetwork
 from abpnet.observations import Complete, Mask, Operator, Projection
 from abpnet.priors import StandardNormal
 from abpnet.recipes import Recipe
@@ -22,6 +22,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Complete",
     "Evaluation",
+    "FrameNetwork",
     "Gaussian",
     "GeneratorModel",
     "GeneratorNetwork",
@@ -34,6 +35,7 @@ __all__ = [
     "Operator",
     "Projection",
     "Recipe",
+    "SpaceTimeNetwork",
     "StandardNormal",
     "TextureNetwork",
     "TextureStatistics",

@@ -11,7 +11,7 @@ from PIL import Image
 
 from abpnet.data.images import to_uint8
 
-__all__ = ["HIDDEN_COLOUR", "grid", "rows_of_images", "save_curves", "save_picture"]
+__all__ = ["HIDDEN_COLOUR", "grid", "rows_of_images", "save_curves", "save_picture", "save_spectra"]
 
 # Missing pixels are shown in a colour that no grey image has.
 HIDDEN_COLOUR = (214, 72, 128)
@@ -94,4 +94,27 @@ def save_curves(path: Path, history: Sequence[Mapping[str, Any]]) -> None:
         axes.grid(alpha=0.3)
         axes.set_ylim(bottom=0)
         axes.xaxis.get_major_locator().set_params(integer=True)
+    figure.savefig(path, dpi=110)
+
+
+def save_spectra(path: Path, spectra: Mapping[str, np.ndarray]) -> None:
+    """Draw power against frequency in time, in dB.
+
+    Args:
+        path: PNG file to write.
+        spectra: By label, power at the frequencies 1/s, 2/s ... 1/2 per frame; the first one is set off.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    for index, (label, power) in enumerate(spectra.items()):
+        frequencies = np.linspace(0, 0.5, len(power) + 1)[1:]
+        colour, width = ("black", 2.5) if index == 0 else (f"C{index - 1}", 1.5)
+        axes.plot(frequencies, 10 * np.log10(power), label=label, color=colour, linewidth=width)
+    axes.set_xlabel("frequency, cycles per frame", fontsize=9)
+    axes.set_ylabel("power of a pixel, dB, mean over pixels", fontsize=9)
+    axes.tick_params(labelsize=8)
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=9)
     figure.savefig(path, dpi=110)

@@ -12,7 +12,7 @@ import math
 import time
 from collections.abc import Generator
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -23,7 +23,7 @@ from abpnet.errors import InputError
 from abpnet.latents import Latents
 from abpnet.metrics import DYNAMIC_RANGE, latent_moments
 from abpnet.model import SCORES_PER_FACTOR, GeneratorModel, autocast, frozen_decoder
-from abpnet.observations import Observation, as_observation, hide_missing
+from abpnet.observations import Complete, Observation, as_observation, hide_missing
 from abpnet.recipes import Recipe
 from abpnet.runs import by_part
 
@@ -63,6 +63,14 @@ class Iteration:
     def row(self) -> dict[str, int | float]:
         """The same as a dictionary."""
         return asdict(self)
+
+
+@runtime_checkable
+class Regressing(Protocol):
+    """A network that can start at the linear regression of complete signals on the start of their chains."""
+
+    def regress(self, z: Tensor, y: Tensor) -> None:
+        """Set weights by least squares of y on z."""
 
 
 @dataclass
@@ -208,6 +216,9 @@ def begin(
         generator: Source of all chance, on the device of the model.
     """
     y, observation = hide_missing(y, as_observation(observation))
+    latents = _start_of_chains(model, y, observation, recipe, generator)
+    if isinstance(model.network, Regressing) and isinstance(observation, Complete):
+        model.network.regress(latents.values.to(y.device), y)
     weights = dict(model.network.named_parameters())
     if recipe.optimizer == "adam":
         optimizer: torch.optim.Optimizer = torch.optim.AdamW(
@@ -222,7 +233,7 @@ def begin(
         )
     return LearningState(
         model=model,
-        latents=_start_of_chains(model, y, observation, recipe, generator),
+        latents=latents,
         optimizer=optimizer,
         generator=generator,
         averaged={name: weight.detach().clone() for name, weight in weights.items()},

@@ -37,7 +37,7 @@ def preformatted(text: str) -> str:
 
 
 def picture(path: Path, caption: str, pixelated: bool = False) -> str:
-    """A PNG file, embedded.
+    """A PNG or GIF file, embedded.
 
     Args:
         path: The file.
@@ -47,7 +47,7 @@ def picture(path: Path, caption: str, pixelated: bool = False) -> str:
     content = base64.b64encode(path.read_bytes()).decode()
     style = ' class="pixels"' if pixelated else ""
     return (
-        f'<figure><img{style} alt="{escape(caption, quote=True)}" src="data:image/png;base64,{content}">'
+        f'<figure><img{style} alt="{escape(caption, quote=True)}" src="data:image/{path.suffix[1:]};base64,{content}">'
         f"<figcaption>{escape(caption)}</figcaption></figure>"
     )
 

@@ -3,6 +3,7 @@ import torch
 from torch import nn
 
 from abpnet.networks import (
+    FrameNetwork,
     LinearNetwork,
     ObjectNetwork,
     VectorNetwork,
@@ -21,6 +22,7 @@ CASES = {
     "odd object": lambda: ObjectNetwork(5, (3, 29, 29), width=32),
     "wide object": lambda: ObjectNetwork(5, (3, 17, 40), width=32),
     "object without channels": lambda: ObjectNetwork(5, (16, 16), width=32),
+    "frame": lambda: FrameNetwork(5, (3, 17, 24), width=32),
 }
 
 

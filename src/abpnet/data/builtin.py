@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["BUILTIN_PREFIX", "TEXTURES", "digits", "spots", "texture_photograph"]
+__all__ = ["BUILTIN_PREFIX", "TEXTURES", "digits", "spots", "texture_photograph", "waves"]
 
 BUILTIN_PREFIX = "builtin:"
 TEXTURES = ("brick", "grass", "gravel")
@@ -56,3 +56,33 @@ def spots(n: int, side: int = 16, random_state: int = 0) -> np.ndarray:
     x, y, radius = rng.uniform([-0.6, -0.6, 0.2], [0.6, 0.6, 0.45], (n, 3)).T[:, :, None, None]
     distance = (line[None, None, :] - x) ** 2 + (line[None, :, None] - y) ** 2
     return (1.8 * np.exp(-distance / (2 * radius**2)) - 0.9).astype(np.float32)[:, None]
+
+
+def waves(n_frames: int, size: int) -> np.ndarray:
+    """A clip of waves that run over a grey sea: sines of nearby directions whose strengths and phases wander.
+
+    Each strength is a complex auto-regression of order 1, so the clip is stationary and never repeats; the crests are
+    sharper than the troughs, which no sum of few fixed pictures gives.
+
+    Args:
+        n_frames: How many frames.
+        size: Side of a frame in pixels.
+
+    Returns:
+        float32 (n_frames, 1, size, size) in [-1, 1]; the same for the same arguments.
+    """
+    rng = np.random.default_rng(0)
+    n_waves, memory = 4, 0.97
+    direction, length = rng.uniform(-0.7, 0.7, n_waves), rng.uniform(0.35, 0.8, n_waves)
+    y, x = np.mgrid[:size, :size] / size
+    wave = 2 * np.pi / length[:, None, None]
+    phase = wave * (np.sin(direction)[:, None, None] * x + np.cos(direction)[:, None, None] * y)
+    turn = memory * np.exp(-2j * np.pi * 0.05 / np.sqrt(length))  # long waves are faster, as on deep water
+    strength = (rng.standard_normal((n_waves, 2)) @ np.array([1, 1j])) / np.sqrt(2)
+    noise = rng.standard_normal((n_frames, n_waves, 2)) @ np.array([1, 1j]) * np.sqrt((1 - memory**2) / 2)
+    frames = np.empty((n_frames, 1, size, size), np.float32)
+    for frame, step in zip(frames, noise, strict=True):
+        strength = turn * strength + step
+        height = (strength[:, None, None] * np.exp(1j * phase)).real.sum(0) / np.sqrt(n_waves / 2)
+        frame[0] = np.tanh(0.6 * np.exp(0.8 * height) - 0.9)
+    return frames

@@ -7,11 +7,15 @@ from abpnet.networks.building import auto_network, build_network, describe_netwo
 from abpnet.networks.objects import ObjectNetwork
 from abpnet.networks.textures import TEXTURE_STRIDE, TextureNetwork
 from abpnet.networks.vectors import LinearNetwork, VectorNetwork
+from abpnet.networks.videos import FRAMES_PER_POSITION, FrameNetwork, SpaceTimeNetwork
 
 __all__ = [
+    "FRAMES_PER_POSITION",
     "TEXTURE_STRIDE",
+    "FrameNetwork",
     "LinearNetwork",
     "ObjectNetwork",
+    "SpaceTimeNetwork",
     "TextureNetwork",
     "VectorNetwork",
     "auto_network",

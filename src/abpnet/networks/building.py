@@ -10,10 +10,11 @@ import torch
 from torch import nn
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
-from abpnet.networks.layers import LEAK
+from abpnet.networks.layers import LEAK, StillPicture
 from abpnet.networks.objects import ObjectNetwork
 from abpnet.networks.textures import TextureNetwork
 from abpnet.networks.vectors import LinearNetwork, VectorNetwork
+from abpnet.networks.videos import FrameNetwork, SpaceTimeNetwork
 
 __all__ = ["auto_network", "build_network", "describe_network", "initialise"]
 
@@ -44,12 +45,15 @@ def initialise(network: nn.Module, generator: torch.Generator) -> nn.Module:
     """
     network.to_empty(device=generator.device)
     for layer in network.modules():
-        if isinstance(layer, nn.ConvTranspose2d):
+        if isinstance(layer, (nn.ConvTranspose2d, nn.ConvTranspose3d)):
             fan_in = layer.in_channels * math.prod(layer.kernel_size) / math.prod(layer.stride)
         elif isinstance(layer, (nn.Linear, nn.Conv2d)):
             fan_in = layer.weight[0].numel()
         elif isinstance(layer, nn.GroupNorm):
             nn.init.ones_(layer.weight)
+            nn.init.zeros_(layer.bias)
+            continue
+        elif isinstance(layer, StillPicture):
             nn.init.zeros_(layer.bias)
             continue
         else:
@@ -62,7 +66,8 @@ def initialise(network: nn.Module, generator: torch.Generator) -> nn.Module:
 
 
 NETWORKS: dict[str, type[nn.Module]] = {
-    kind.__name__: kind for kind in (LinearNetwork, ObjectNetwork, TextureNetwork, VectorNetwork)
+    kind.__name__: kind
+    for kind in (FrameNetwork, LinearNetwork, ObjectNetwork, SpaceTimeNetwork, TextureNetwork, VectorNetwork)
 }
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-__all__ = ["LEAK", "SteadyLinear", "deconvolution"]
+__all__ = ["LEAK", "SteadyLinear", "StillPicture", "deconvolution"]
 
 LEAK = 0.2
 SMALLEST_WIDTH = 16
@@ -26,7 +30,27 @@ class SteadyLinear(nn.Linear):
             return super().forward(input)
         more_inputs, more_outputs = (max(SMALLEST_WIDTH - width, 0) for width in (n_inputs, n_outputs))
         weight = F.pad(self.weight, (0, more_inputs, 0, more_outputs))
-        return F.linear(F.pad(input, (0, more_inputs)), weight, F.pad(self.bias, (0, more_outputs)))[:, :n_outputs]
+        bias = None if self.bias is None else F.pad(self.bias, (0, more_outputs))
+        return F.linear(F.pad(input, (0, more_inputs)), weight, bias)[:, :n_outputs]
+
+
+class StillPicture(nn.Module):
+    """One picture added to all: what never changes.
+
+    It is held as a vector and added in float32: rounded to bfloat16 it would be as coarse as 8 bits a pixel.
+
+    Args:
+        shape: What it is added to, sizes of 1 being repeated.
+    """
+
+    def __init__(self, shape: Sequence[int]) -> None:
+        super().__init__()
+        self.shape = tuple(shape)
+        self.bias = nn.Parameter(torch.zeros(math.prod(shape)))
+
+    def forward(self, input: Float[Tensor, "n *shape"]) -> Float[Tensor, "n *shape"]:
+        """`input + picture`."""
+        return input + self.bias.view(self.shape)
 
 
 def deconvolution(n_inputs: int, n_outputs: int) -> nn.ConvTranspose2d:

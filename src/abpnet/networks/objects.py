@@ -25,18 +25,27 @@ class ObjectNetwork(nn.Module):
         shape: Shape of one image, (channels, height, width) or (height, width), each side at least 8.
         width: Channels of the first map.
         initial_contrast: What `initialise` multiplies the usual standard deviation of the last weights by.
+        bounded: Whether the output passes through tanh, as that of `VectorNetwork`.
 
     Raises:
         ValueError: If the shape is no image's.
     """
 
-    def __init__(self, latent_dim: int, shape: Sequence[int], width: int = 512, initial_contrast: float = 1.0) -> None:
+    def __init__(
+        self,
+        latent_dim: int,
+        shape: Sequence[int],
+        width: int = 512,
+        initial_contrast: float = 1.0,
+        bounded: bool = True,
+    ) -> None:
         super().__init__()
         self.settings = {
             "latent_dim": latent_dim,
             "shape": list(shape),
             "width": width,
             "initial_contrast": initial_contrast,
+            "bounded": bounded,
         }
         self.shape = tuple(shape)
         if len(self.shape) not in (2, 3) or min(self.shape[-2:]) < 8:
@@ -54,7 +63,7 @@ class ObjectNetwork(nn.Module):
         for n_inputs, n_next in zip(channels, [*channels[1:], n_outputs], strict=True):
             layers += [nn.LeakyReLU(LEAK), deconvolution(n_inputs, n_next)]
         layers[-1].initial_gain = initial_contrast  # type: ignore[assignment]
-        self.layers = nn.Sequential(*layers, nn.Tanh())
+        self.layers = nn.Sequential(*layers, *[nn.Tanh()] * bounded)
 
     def forward(self, z: Float[Tensor, "n d"]) -> Float[Tensor, "n *shape"]:
         """Images of the factors."""

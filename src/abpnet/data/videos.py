@@ -1,0 +1,154 @@
+"""Videos in and out: clips, folders of frames and arrays become float32 frames in [-1, 1]."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from abpnet.data.builtin import BUILTIN_PREFIX, waves
+from abpnet.data.images import load_images, to_uint8
+from abpnet.errors import InputError
+
+__all__ = ["Clip", "load_clip", "save_gif", "save_mp4"]
+
+# Of folders, arrays and clips that do not say theirs; frames per second.
+USUAL_RATE, HIGHEST_RATE = 25.0, 1000.0
+# Constant rate factor of H.264: hardly told from the frames themselves.
+QUALITY = "14"
+
+
+class Clip(NamedTuple):
+    """Frames in the order of time.
+
+    Attributes:
+        frames: float32 (n, channels, height, width) in [-1, 1].
+        frame_rate: Frames per second.
+    """
+
+    frames: np.ndarray
+    frame_rate: float
+
+
+def _decoded(path: Path, size: int | None) -> Iterator[np.ndarray | float]:
+    """The frame rate, then every frame as uint8 (height, width, 3)."""
+    import av
+
+    try:
+        with av.open(str(path)) as container:
+            if not container.streams.video:
+                raise InputError(f"{path}: holds no pictures (a sound?); expected a video")
+            stream = container.streams.video[0]
+            yield float(stream.average_rate or USUAL_RATE)
+            for frame in container.decode(stream):
+                picture = frame.to_image()
+                yield np.asarray(picture if size is None else ImageOps.fit(picture, (size, size), _FILTER))
+    except (av.error.FFmpegError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{path}: not a video that can be read ({reason}); expected MP4, GIF, AVI ...") from None
+
+
+_FILTER = Image.Resampling.LANCZOS
+
+
+def _load_file(path: Path, size: int | None, limit: int | None) -> Clip:
+    decoded = _decoded(path, size)
+    frame_rate = next(decoded)
+    frames = list(islice(decoded, limit))
+    if not frames:
+        raise InputError(f"{path}: holds no frames; expected a video")
+    if len({np.shape(frame) for frame in frames}) > 1:
+        raise InputError(f"{path}: its frames change their size; pass --size to bring all to one square")
+    pixels = np.stack(frames).transpose(0, 3, 1, 2)
+    pixels = pixels[:, :1] if (pixels == pixels[:, :1]).all() else pixels
+    return Clip((pixels / 127.5 - 1.0).astype(np.float32), float(frame_rate))
+
+
+def _scaled(frames: np.ndarray, size: int) -> np.ndarray:
+    """The central square of each frame of an array, scaled."""
+
+    def scale(channel: np.ndarray) -> np.ndarray:
+        return np.asarray(ImageOps.fit(Image.fromarray(channel), (size, size), _FILTER))
+
+    scaled = np.stack([scale(channel) for frame in frames for channel in frame])
+    return np.clip(scaled, -1, 1).reshape(*frames.shape[:2], size, size)
+
+
+def load_clip(
+    source: str | Path, *, size: int | None = None, limit: int | None = None, frame_rate: float | None = None
+) -> Clip:
+    """Read a video.
+
+    Args:
+        source: A file that PyAV reads (MP4, GIF, AVI ...), a folder of frames in the order of their names, an array
+            (.npz or .npy, as `load_images` takes it), or "builtin:waves".
+        size: If given, the central square of each frame is scaled to this many pixels a side.
+        limit: Read at most this many frames.
+        frame_rate: Frames per second; what the file says by default, 25 where it says nothing.
+
+    Returns:
+        The clip; grey if all its frames are.
+
+    Raises:
+        InputError: If it cannot be read as a video without missing pixels.
+    """
+    path = Path(source)
+    if str(source) == f"{BUILTIN_PREFIX}waves":
+        clip = Clip(waves(limit or 120, size or 32), USUAL_RATE)
+    elif str(source).startswith(BUILTIN_PREFIX):
+        raise InputError(f"{source}: no such built-in video; choose {BUILTIN_PREFIX}waves")
+    elif path.suffix.lower() in (".npy", ".npz"):
+        frames = load_images(path, limit=limit).pixels
+        clip = Clip(frames if size is None or np.isnan(frames).any() else _scaled(frames, size), USUAL_RATE)
+    elif path.is_dir():
+        clip = Clip(load_images(path, size=size, limit=limit).pixels, USUAL_RATE)
+    elif path.exists():
+        clip = _load_file(path, size, limit)
+    else:
+        raise InputError(f"{path}: no such file; expected a video, a folder of frames or an array")
+    if np.isnan(clip.frames).any():
+        raise InputError(f"{source}: has missing pixels; a video is learned from whole frames")
+    rate = frame_rate or clip.frame_rate
+    if not 0 < rate <= HIGHEST_RATE:
+        raise InputError(f"{source}: {rate:g} frames per second; expected at most {HIGHEST_RATE:g}: pass --frame-rate")
+    return Clip(clip.frames, rate)
+
+
+def _colour(frames: np.ndarray) -> np.ndarray:
+    """Frames as uint8 (n, height, width, 3)."""
+    whole = to_uint8(frames)
+    return np.ascontiguousarray(np.broadcast_to(whole, (len(whole), 3, *whole.shape[2:])).transpose(0, 2, 3, 1))
+
+
+def save_mp4(path: str | Path, frames: np.ndarray, frame_rate: float) -> None:
+    """Write (n, 1 or 3, height, width) frames in [-1, 1] as MP4: H.264, or MPEG-4 where PyAV comes without it.
+
+    Sides must be even; an odd one is made so by repeating its last row or column.
+    """
+    import av
+
+    pixels = _colour(frames)
+    pixels = np.pad(pixels, ((0, 0), (0, pixels.shape[1] % 2), (0, pixels.shape[2] % 2), (0, 0)), mode="edge")
+    h264 = "libx264" in av.codecs_available
+    with av.open(str(path), "w", format="mp4") as container:
+        rate = Fraction(frame_rate).limit_denominator(1001)
+        stream = container.add_stream("libx264" if h264 else "mpeg4", rate=rate)
+        stream.height, stream.width = pixels.shape[1:3]
+        stream.pix_fmt = "yuv420p"
+        stream.codec_context.thread_count = 1  # the same frames give the same file, whatever else the machine does
+        stream.options = {"crf": QUALITY} if h264 else {"qscale": "2"}
+        for picture in pixels:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
+
+
+def save_gif(path: str | Path, frames: np.ndarray, frame_rate: float) -> None:
+    """Write (n, 1 or 3, height, width) frames in [-1, 1] as an endless GIF of at most 50 frames per second."""
+    pictures = [Image.fromarray(picture) for picture in _colour(frames)]
+    duration = max(20, round(100 / frame_rate) * 10)  # in steps of 10 ms; browsers slow down what is below 20
+    pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=duration, loop=0)
