@@ -91,7 +91,7 @@ def auto_network(latent_shape: Sequence[int], shape: Sequence[int], indirect: bo
             return VectorNetwork(latent_shape[0], shape)
         if len(shape) in (2, 3) and min(shape[-2:]) >= SMALLEST_DECONVOLVED:
             contrast = FAINT if indirect else 1.0
-            return ObjectNetwork(latent_shape[0], shape, width=AUTO_WIDTH, initial_contrast=contrast)
+            return ObjectNetwork(latent_shape[0], shape, AUTO_WIDTH, initial_contrast=contrast, repeat=indirect)
         return VectorNetwork(latent_shape[0], shape, bounded=True)
 
 

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-__all__ = ["LEAK", "SteadyLinear", "StillPicture", "deconvolution"]
+__all__ = ["LEAK", "EnlargingConvolution", "SteadyLinear", "StillPicture", "deconvolution"]
 
 LEAK = 0.2
 SMALLEST_WIDTH = 16
@@ -56,3 +56,26 @@ class StillPicture(nn.Module):
 def deconvolution(n_inputs: int, n_outputs: int) -> nn.ConvTranspose2d:
     """Up-sampling by 2 and linear superposition of 5x5 basis functions (Han et al. 2017, section 2.2)."""
     return nn.ConvTranspose2d(n_inputs, n_outputs, 5, stride=2, padding=2, output_padding=1)
+
+
+class EnlargingConvolution(nn.ConvTranspose2d):
+    """Each pixel repeated as 2x2, then a convolution of 3x3, computed as one deconvolution of 4x4 (Odena et al. 2016).
+
+    A deconvolution with free weights tells pixels of even and odd places apart, and keeps the pattern it starts with
+    wherever the data do not say otherwise. This one does not, and takes two thirds of the arithmetic of 5x5.
+
+    Args:
+        n_inputs: Channels of the input.
+        n_outputs: Channels of the output.
+    """
+
+    def __init__(self, n_inputs: int, n_outputs: int) -> None:
+        super().__init__(n_inputs, n_outputs, 3, stride=2, padding=1)
+
+    def forward(self, input: Float[Tensor, "n p h w"], output_size: list[int] | None = None) -> Tensor:
+        """The enlarged map, (n, q, 2 h, 2 w)."""
+        # A tap of the convolution at the enlarged map's pixel is one at two neighbouring places of the deconvolution.
+        repeat = torch.eye(4, device=self.weight.device)[:, :3] + torch.eye(4, device=self.weight.device)[:, 1:]
+        repeat = repeat.to(self.weight)
+        weight = (repeat @ self.weight @ repeat.T).contiguous(memory_format=torch.channels_last)
+        return F.conv_transpose2d(input, weight, self.bias, stride=2, padding=1)

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from abpnet.networks.layers import LEAK, SteadyLinear, deconvolution
+from abpnet.networks.layers import LEAK, EnlargingConvolution, SteadyLinear, deconvolution
 
 __all__ = ["ObjectNetwork"]
 
@@ -26,6 +26,8 @@ class ObjectNetwork(nn.Module):
         width: Channels of the first map.
         initial_contrast: What `initialise` multiplies the usual standard deviation of the last weights by.
         bounded: Whether the output passes through tanh, as that of `VectorNetwork`.
+        repeat: Whether maps are enlarged by repeating pixels (see `EnlargingConvolution`) instead of by deconvolutions
+            of 5x5: better where much of an image is not observed at all.
 
     Raises:
         ValueError: If the shape is no image's.
@@ -38,6 +40,7 @@ class ObjectNetwork(nn.Module):
         width: int = 512,
         initial_contrast: float = 1.0,
         bounded: bool = True,
+        repeat: bool = False,
     ) -> None:
         super().__init__()
         self.settings = {
@@ -46,6 +49,7 @@ class ObjectNetwork(nn.Module):
             "width": width,
             "initial_contrast": initial_contrast,
             "bounded": bounded,
+            "repeat": repeat,
         }
         self.shape = tuple(shape)
         if len(self.shape) not in (2, 3) or min(self.shape[-2:]) < 8:
@@ -61,7 +65,8 @@ class ObjectNetwork(nn.Module):
         self.factors = SteadyLinear(latent_dim, math.prod(self.first_map))
         layers: list[nn.Module] = []
         for n_inputs, n_next in zip(channels, [*channels[1:], n_outputs], strict=True):
-            layers += [nn.LeakyReLU(LEAK), deconvolution(n_inputs, n_next)]
+            enlarge = EnlargingConvolution if repeat else deconvolution
+            layers += [nn.LeakyReLU(LEAK), enlarge(n_inputs, n_next)]
         layers[-1].initial_gain = initial_contrast  # type: ignore[assignment]
         self.layers = nn.Sequential(*layers, *[nn.Tanh()] * bounded)
 
