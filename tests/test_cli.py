@@ -224,7 +224,9 @@ def test_checkpoints_leave_no_trace_in_what_is_learned(data, uninterrupted, tmp_
     assert_same_model(tmp_path / "run", uninterrupted)
 
 
-@pytest.mark.parametrize("command", ["demo", "complete", "objects", "texture", "video", "sample", "explain", "resume"])
+@pytest.mark.parametrize(
+    "command", ["demo", "complete", "objects", "texture", "sound", "video", "sample", "explain", "resume"]
+)
 def test_every_command_explains_itself(command, capsys):
     assert run(command, "--help") == 0
     assert "xample" in capsys.readouterr().out

@@ -62,3 +62,10 @@ def test_dynamic_texture(tmp_path):
     assert scores["abpnet"][0] < scores["linear dynamic system"][0] + 0.5
     assert scores["abpnet"][1] < 0.05
     assert (tmp_path / "waves.gif").is_file()
+
+
+def test_sound_texture(tmp_path):
+    example = runpy.run_path(str(ROOT / "examples" / "sound_texture.py"))
+    ours, noise = example["main"](max_iter=8, max_seconds=120.0, width=8, rate=4000, out=tmp_path / "sound.wav")
+    assert ours < 0.5 * noise
+    assert (tmp_path / "sound.wav").stat().st_size > 40_000

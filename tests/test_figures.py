@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from abpnet import figures
-from abpnet.figures import GAP, HIDDEN_COLOUR, grid, rows_of_images, save_curves, save_picture
+from abpnet.figures import GAP, HIDDEN_COLOUR, grid, rows_of_images, save_curves, save_picture, save_sounds
 
 
 def images(n, channels=1, height=3, width=4, seed=0):
@@ -96,3 +96,20 @@ def test_curves_need_no_display(monkeypatch, tmp_path):
     row = {"iteration": 1, "error": 0.1, "latent_std": 1.0, "latent_divergence": 0.0}
     figures.save_curves(tmp_path / "curves.png", [row])
     assert (tmp_path / "curves.png").stat().st_size > 0
+
+
+def test_a_tone_is_a_bright_line_where_its_frequency_is(tmp_path):
+    rate = 8000
+    time = np.arange(2 * rate) / rate
+    tones = {"low": 0.5 * np.sin(2 * np.pi * 500 * time), "high, shorter": 0.5 * np.sin(2 * np.pi * 3000 * time[:rate])}
+    save_sounds(tmp_path / "sounds.png", tones, rate)
+    picture = np.asarray(Image.open(tmp_path / "sounds.png").convert("L")).astype(float)
+    height, width = picture.shape
+    places = []
+    for row in (0, 1):
+        # The spectrogram's inside, without its frame: dark but for the tone.
+        part = picture[row * height // 2 : (row + 1) * height // 2, int(0.6 * width) : int(0.9 * width)]
+        dark = np.flatnonzero(part.mean(1) < 128)
+        inside = part[dark.min() : dark.max() + 1].mean(1)
+        places.append(1 - inside.argmax() / len(inside))
+    assert places == pytest.approx([500 / 4000, 3000 / 4000], abs=0.06)

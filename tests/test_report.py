@@ -87,3 +87,20 @@ def test_page_is_self_contained_and_escaped(tmp_path, png):
     headings = [text for text in reader.texts if text in (HOSTILE, "Results " + HOSTILE, "Ü")]
     assert headings == [HOSTILE, HOSTILE, "Results " + HOSTILE, "Ü"]  # title and h1, then the sections in order
     assert ("meta", {"charset": "utf-8"}) in reader.tags
+
+
+def test_small_sounds_are_inside_the_page_and_large_ones_beside_it(tmp_path, monkeypatch):
+    folder = tmp_path / "samples"
+    folder.mkdir()
+    path = folder / "a sound&.wav"
+    path.write_bytes(b"RIFF 0123456789")
+    tag, attributes = Reader(report.audio(path, HOSTILE, tmp_path)).tags[1]
+    assert tag == "audio"
+    assert "controls" in attributes
+    kind, _, content = attributes["src"].partition(",")
+    assert kind == "data:audio/wav;base64"
+    assert base64.b64decode(content) == path.read_bytes()
+    monkeypatch.setattr(report, "LARGEST_AUDIO", 14)
+    reader = Reader(report.audio(path, HOSTILE, tmp_path))
+    assert reader.tags[1][1]["src"] == "samples/a%20sound%26.wav"
+    assert HOSTILE in reader.texts

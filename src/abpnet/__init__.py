@@ -8,10 +8,19 @@ from abpnet.evaluation import Evaluation, evaluate
 from abpnet.explaining import infer
 from abpnet.learning import Iteration, LearningState, alternate, begin
 from abpnet.model import GeneratorModel
-from abpnet.networks import FrameNetwork, LinearNetwork, ObjectNetwork, SpaceTimeNetwork, TextureNetwork, VectorNetwork
+from abpnet.networks import (
+    FrameNetwork,
+    LinearNetwork,
+    ObjectNetwork,
+    SoundNetwork,
+    SpaceTimeNetwork,
+    TextureNetwork,
+    VectorNetwork,
+)
 from abpnet.observations import Complete, Mask, Operator, Projection
 from abpnet.priors import StandardNormal
 from abpnet.recipes import Recipe
+from abpnet.sound_statistics import SoundStatistics
 from abpnet.texture_statistics import TextureStatistics
 
 if TYPE_CHECKING:
@@ -35,6 +44,8 @@ __all__ = [
     "Operator",
     "Projection",
     "Recipe",
+    "SoundNetwork",
+    "SoundStatistics",
     "SpaceTimeNetwork",
     "StandardNormal",
     "TextureNetwork",

@@ -15,7 +15,7 @@ import tyro
 
 from abpnet.errors import InputError
 from abpnet.runs import RunFolder
-from abpnet.tasks import complete, demo, evaluate, explain, objects, sample, sense, texture, video
+from abpnet.tasks import complete, demo, evaluate, explain, objects, sample, sense, sound, texture, video
 from abpnet.tasks.session import SOURCES, Interrupted, RunSettings, settings_from_json, settings_to_json
 
 __all__ = ["main"]
@@ -32,6 +32,7 @@ COMMANDS: dict[str, tuple[type[RunSettings], Callable[[Any, RunFolder], dict[str
     "objects": (objects.ObjectsSettings, objects.run),
     "texture": (texture.TextureSettings, texture.run),
     "video": (video.VideoSettings, video.run),
+    "sound": (sound.SoundSettings, sound.run),
     "sample": (sample.SampleSettings, sample.run),
     "explain": (explain.ExplainSettings, explain.run),
 }

@@ -1,4 +1,4 @@
-"""Pictures for reports: grids of images and curves of a run."""
+"""Pictures for reports: grids of images, sounds, and curves of a run."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from PIL import Image
 
 from abpnet.data.images import to_uint8
 
-__all__ = ["HIDDEN_COLOUR", "grid", "rows_of_images", "save_curves", "save_picture", "save_spectra"]
+__all__ = ["HIDDEN_COLOUR", "grid", "rows_of_images", "save_curves", "save_picture", "save_sounds", "save_spectra"]
 
 # Missing pixels are shown in a colour that no grey image has.
 HIDDEN_COLOUR = (214, 72, 128)
 GAP = 2
+# Spectrograms: samples of a window, and the range of loudness shown.
+WINDOW, DECIBELS_SHOWN = 256, 80
 
 
 def _colour(image: np.ndarray) -> np.ndarray:
@@ -118,3 +120,38 @@ def save_spectra(path: Path, spectra: Mapping[str, np.ndarray]) -> None:
     axes.grid(alpha=0.3)
     axes.legend(fontsize=9)
     figure.savefig(path, dpi=110)
+
+
+def save_sounds(path: Path, sounds: Mapping[str, np.ndarray], rate: int) -> None:
+    """Draw the waveform and the spectrogram of each sound, one below the other, all on the same scales.
+
+    Args:
+        path: PNG file to write.
+        sounds: (samples,) in [-1, 1] each, by what they are.
+        rate: Samples per second.
+    """
+    from matplotlib.figure import Figure
+    from scipy.signal import stft
+
+    def decibels(sound: np.ndarray) -> np.ndarray:
+        magnitude = np.abs(stft(sound, rate, nperseg=WINDOW, noverlap=WINDOW // 2)[2])
+        return 20 * np.log10(magnitude + 1e-6)
+
+    spectrograms = [decibels(sound) for sound in sounds.values()]
+    loudest = max(spectrogram.max() for spectrogram in spectrograms)
+    figure = Figure(figsize=(13, 2.2 * len(sounds) + 0.4), layout="constrained")
+    rows = figure.subplots(len(sounds), 2, squeeze=False)
+    for (wave, picture), (label, sound), spectrogram in zip(rows, sounds.items(), spectrograms, strict=True):
+        seconds = len(sound) / rate
+        wave.plot(np.arange(len(sound)) / rate, sound, linewidth=0.3, color="#3465a4")
+        wave.set(xlim=(0, seconds), ylim=(-1, 1))
+        wave.set_title(label, fontsize=10)
+        extent = (0, seconds, 0, rate / 2000)
+        limits = {"vmin": loudest - DECIBELS_SHOWN, "vmax": loudest}
+        picture.imshow(spectrogram, origin="lower", aspect="auto", cmap="magma", extent=extent, **limits)
+        picture.set_ylabel("kHz", fontsize=9)
+        for axes in (wave, picture):
+            axes.tick_params(labelsize=8)
+    for axes in rows[-1]:
+        axes.set_xlabel("seconds", fontsize=9)
+    figure.savefig(path, dpi=100)

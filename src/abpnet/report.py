@@ -7,9 +7,12 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
-__all__ = ["paragraph", "picture", "preformatted", "table", "write_report"]
+__all__ = ["audio", "paragraph", "picture", "preformatted", "table", "write_report"]
 
+# Bytes of a sound that still goes into the page.
+LARGEST_AUDIO = 4_000_000
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #222; background: #fff; }
 body { max-width: 60rem; margin: auto; padding: 1rem; }
@@ -50,6 +53,21 @@ def picture(path: Path, caption: str, pixelated: bool = False) -> str:
         f'<figure><img{style} alt="{escape(caption, quote=True)}" src="data:image/{path.suffix[1:]};base64,{content}">'
         f"<figcaption>{escape(caption)}</figcaption></figure>"
     )
+
+
+def audio(path: Path, caption: str, page: Path | None = None) -> str:
+    """A player of a WAV file, embedded if it is small; of one that stays beside the page if it is not.
+
+    Args:
+        path: The file.
+        caption: Plain text below it.
+        page: Folder of the page; that of the file by default.
+    """
+    if path.stat().st_size > LARGEST_AUDIO:
+        source = quote(path.relative_to(page or path.parent).as_posix())
+    else:
+        source = f"data:audio/wav;base64,{base64.b64encode(path.read_bytes()).decode()}"
+    return f'<figure><audio controls src="{source}"></audio><figcaption>{escape(caption)}</figcaption></figure>'
 
 
 def _cell(value: Any) -> str:

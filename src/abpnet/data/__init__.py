@@ -1,17 +1,24 @@
-"""Reading what users have, and built-in data: arrays (n, channels, height, width) in [-1, 1], NaN = missing."""
+"""Reading what users have, and built-in data: arrays in [-1, 1], NaN = missing.
 
-from abpnet.data.builtin import digits, spots, texture_photograph
+Images are (n, channels, height, width), sounds (samples,).
+"""
+
+from abpnet.data.builtin import digits, sound_recording, spots, texture_photograph
 from abpnet.data.images import load_image, load_images, save_image
 from abpnet.data.masks import draw_mask, pepper, region
+from abpnet.data.sounds import load_sound, save_sound
 
 __all__ = [
     "digits",
     "draw_mask",
     "load_image",
     "load_images",
+    "load_sound",
     "pepper",
     "region",
     "save_image",
+    "save_sound",
+    "sound_recording",
     "spots",
     "texture_photograph",
 ]

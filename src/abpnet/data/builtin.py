@@ -1,13 +1,14 @@
-"""Data that comes with the libraries abpnet stands on: nothing is downloaded."""
+"""Data that comes with the libraries abpnet stands on, or is made up: nothing is downloaded."""
 
 from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["BUILTIN_PREFIX", "TEXTURES", "digits", "spots", "texture_photograph", "waves"]
+__all__ = ["BUILTIN_PREFIX", "SOUNDS", "TEXTURES", "digits", "sound_recording", "spots", "texture_photograph", "waves"]
 
 BUILTIN_PREFIX = "builtin:"
 TEXTURES = ("brick", "grass", "gravel")
+SOUNDS = ("chirps", "crackle", "rain")
 
 
 def digits() -> np.ndarray:
@@ -86,3 +87,38 @@ def waves(n_frames: int, size: int) -> np.ndarray:
         height = (strength[:, None, None] * np.exp(1j * phase)).real.sum(0) / np.sqrt(n_waves / 2)
         frame[0] = np.tanh(0.6 * np.exp(0.8 * height) - 0.9)
     return frames
+
+
+def sound_recording(name: str, seconds: float, rate: int) -> np.ndarray:
+    """A made-up sound of many short events over a hiss, always the same.
+
+    Args:
+        name: "rain" (80 drops a second), "crackle" (8 clicks a second of very different loudness) or "chirps" (6 tones
+            a second that rise by a third).
+        seconds: Its length, at least 0.1.
+        rate: Samples per second.
+
+    Returns:
+        float32 (samples,) in [-0.9, 0.9].
+
+    Raises:
+        ValueError: If there is no sound of that name, or it would be too short.
+    """
+    if name not in SOUNDS or not seconds >= 0.1:
+        raise ValueError(f"expected one of {', '.join(SOUNDS)} and 0.1 seconds, got {name!r} and {seconds}")
+    rng = np.random.default_rng(0)
+    n_samples = round(seconds * rate)
+    per_second, decay, hiss, scatter = {"rain": (80, 0.004, 0.05, 0.5), "crackle": (8, 0.003, 0.01, 1.2)}.get(
+        name, (6, 0.05, 0.01, 0.2)
+    )
+    time = np.arange(round(8 * decay * rate)) / rate
+    sound = hiss * rng.standard_normal(n_samples)
+    for _ in range(max(1, round(per_second * seconds))):
+        loudness, pitch = np.exp(scatter * rng.standard_normal()), rng.uniform(0.1, 0.3) * rate
+        if name == "chirps":
+            event = np.sin(2 * np.pi * pitch * time * (1 + 0.125 * time / time[-1])) * (time / decay)
+        else:
+            event = rng.standard_normal(len(time)) * np.cos(2 * np.pi * pitch * time)
+        places = (rng.integers(n_samples) + np.arange(len(time))) % n_samples
+        sound[places] += loudness * event * np.exp(-time / decay)
+    return (0.9 * sound / np.abs(sound).max()).astype(np.float32)

@@ -5,16 +5,19 @@ Every network maps (n, *latent_shape) to (n, *shape) and treats the examples of 
 
 from abpnet.networks.building import auto_network, build_network, describe_network, initialise
 from abpnet.networks.objects import ObjectNetwork
+from abpnet.networks.sounds import SOUND_STRIDE, SoundNetwork
 from abpnet.networks.textures import TEXTURE_STRIDE, TextureNetwork
 from abpnet.networks.vectors import LinearNetwork, VectorNetwork
 from abpnet.networks.videos import FRAMES_PER_POSITION, FrameNetwork, SpaceTimeNetwork
 
 __all__ = [
     "FRAMES_PER_POSITION",
+    "SOUND_STRIDE",
     "TEXTURE_STRIDE",
     "FrameNetwork",
     "LinearNetwork",
     "ObjectNetwork",
+    "SoundNetwork",
     "SpaceTimeNetwork",
     "TextureNetwork",
     "VectorNetwork",

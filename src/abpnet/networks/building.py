@@ -12,6 +12,7 @@ from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from abpnet.networks.layers import LEAK, StillPicture
 from abpnet.networks.objects import ObjectNetwork
+from abpnet.networks.sounds import SoundNetwork
 from abpnet.networks.textures import TextureNetwork
 from abpnet.networks.vectors import LinearNetwork, VectorNetwork
 from abpnet.networks.videos import FrameNetwork, SpaceTimeNetwork
@@ -37,7 +38,8 @@ def initialise(network: nn.Module, generator: torch.Generator) -> nn.Module:
     output; biases are 0.
 
     Args:
-        network: Made of linear, convolutional and normalisation layers; it may stand on the "meta" device.
+        network: Made of linear, convolutional and normalisation layers, or a sound network; it may stand on the
+            "meta" device.
         generator: Source of chance.
 
     Returns:
@@ -47,7 +49,7 @@ def initialise(network: nn.Module, generator: torch.Generator) -> nn.Module:
     for layer in network.modules():
         if isinstance(layer, (nn.ConvTranspose2d, nn.ConvTranspose3d)):
             fan_in = layer.in_channels * math.prod(layer.kernel_size) / math.prod(layer.stride)
-        elif isinstance(layer, (nn.Linear, nn.Conv2d)):
+        elif isinstance(layer, (nn.Linear, nn.Conv1d, nn.Conv2d)):
             fan_in = layer.weight[0].numel()
         elif isinstance(layer, nn.GroupNorm):
             nn.init.ones_(layer.weight)
@@ -55,6 +57,9 @@ def initialise(network: nn.Module, generator: torch.Generator) -> nn.Module:
             continue
         elif isinstance(layer, StillPicture):
             nn.init.zeros_(layer.bias)
+            continue
+        elif isinstance(layer, SoundNetwork):
+            layer.initialise()
             continue
         else:
             continue
@@ -67,7 +72,15 @@ def initialise(network: nn.Module, generator: torch.Generator) -> nn.Module:
 
 NETWORKS: dict[str, type[nn.Module]] = {
     kind.__name__: kind
-    for kind in (FrameNetwork, LinearNetwork, ObjectNetwork, SpaceTimeNetwork, TextureNetwork, VectorNetwork)
+    for kind in (
+        FrameNetwork,
+        LinearNetwork,
+        ObjectNetwork,
+        SoundNetwork,
+        SpaceTimeNetwork,
+        TextureNetwork,
+        VectorNetwork,
+    )
 }
 
 
