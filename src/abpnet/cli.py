@@ -22,7 +22,7 @@ __all__ = ["main"]
 
 # What torch says when it cannot get memory.
 OUT_OF_MEMORY = ("out of memory", "allocate memory", "Storage size calculation overflowed")
-DESCRIPTION = "Generative models of images learned from damaged, partial or indirect data."
+DESCRIPTION = "Generative models of images, sounds and videos learned from damaged, partial or indirect data."
 
 COMMANDS: dict[str, tuple[type[RunSettings], Callable[[Any, RunFolder], dict[str, Any]]]] = {
     "demo": (demo.DemoSettings, demo.run),
