@@ -256,3 +256,17 @@ def test_new_images_must_be_like_the_others(data, tmp_path, capsys):
     both = ["--new-source", tmp_path / "other.npz", "--new-images", "2"]
     assert "exclude each other" in refused(capsys, "complete", data / "images.npz", *both, *options)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("command", ["sense", "evaluate", "objects"])
+def test_images_with_holes_are_named_where_whole_ones_are_needed(data, tmp_path, capsys, command):
+    pixels = np.load(data / "images.npz")["images"] / 127.5 - 1
+    pixels[3, 2, 2] = np.nan
+    np.savez(tmp_path / "holes.npz", images=pixels)
+    options = ["--measurements", "5"] if command == "sense" else []
+    out = ["--out", tmp_path / "out"]
+    message = refused(capsys, command, tmp_path / "holes.npz", "--new-images", "2", *options, *out)
+    assert "holes.npz: image 000003 has missing pixels" in message
+    message = refused(capsys, command, data / "images.npz", "--new-source", tmp_path / "holes.npz", *options, *out)
+    assert "holes.npz: image new 000003 has missing pixels" in message
+    assert not (tmp_path / "out").exists()

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from abpnet.emissions import Gaussian
-from abpnet.explaining import MODE_STEPS, decode, explain, linear_start, regress
+from abpnet.explaining import MODE_STEPS, as_model, decode, explain, linear_start, regress
 from abpnet.metrics import error
 from abpnet.model import GeneratorModel
 from abpnet.observations import Complete, Observation, Projection, as_observation, hide_missing
@@ -66,10 +66,7 @@ def evaluate(
     Raises:
         ValueError: If the latent shape of a plain module is missing.
     """
-    if not isinstance(model, GeneratorModel):
-        if latent_shape is None:
-            raise ValueError("latent_shape is needed for a plain decoder, for example latent_shape=(100,)")
-        model = GeneratorModel(model, latent_shape, emission=Gaussian(noise_std))
+    model = as_model(model, latent_shape, noise_std)
     line = None
     if len(model.latent_shape) == 1:
         n_draws = DRAWS_PER_FACTOR * model.latent_shape[0]

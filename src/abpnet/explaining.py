@@ -17,7 +17,7 @@ from abpnet.inference import find_mode, langevin, precondition
 from abpnet.model import SCORES_PER_FACTOR, GeneratorModel, frozen_decoder
 from abpnet.observations import Complete, Observation, Operator, Projection, as_observation, hide_missing, unmasked
 
-__all__ = ["decode", "explain", "infer", "linear_measured", "linear_start", "posterior_draws", "regress"]
+__all__ = ["as_model", "decode", "explain", "infer", "linear_measured", "linear_start", "posterior_draws", "regress"]
 
 # Rows are explained in batches of exactly this many (the last one padded): arithmetic libraries round differently for
 # different sizes, and no row may depend on how many others came along.
@@ -179,6 +179,26 @@ def linear_start(
     return start
 
 
+def as_model(
+    decoder: GeneratorModel | nn.Module, latent_shape: Sequence[int] | None = None, noise_std: float = 0.3
+) -> GeneratorModel:
+    """A plain decoder as a model, under the prior N(0, I) and white noise; a model as it is.
+
+    Args:
+        decoder: A `GeneratorModel`, or any module that maps (n, *latent_shape) to (n, *shape).
+        latent_shape: Shape of one example's latent factors; needed for a plain module.
+        noise_std: Standard deviation of the noise, for a plain module.
+
+    Raises:
+        ValueError: If the latent shape of a plain module is missing.
+    """
+    if isinstance(decoder, GeneratorModel):
+        return decoder
+    if latent_shape is None:
+        raise ValueError("latent_shape is needed for a plain decoder, for example latent_shape=(100,)")
+    return GeneratorModel(decoder, latent_shape, emission=Gaussian(noise_std))
+
+
 def infer(
     model: GeneratorModel | nn.Module,
     y: Float[Tensor, "n *measured"],
@@ -204,10 +224,7 @@ def infer(
     Raises:
         ValueError: If the latent shape of a plain module is missing.
     """
-    if not isinstance(model, GeneratorModel):
-        if latent_shape is None:
-            raise ValueError("latent_shape is needed for a plain decoder, for example latent_shape=(100,)")
-        model = GeneratorModel(model, latent_shape, emission=Gaussian(noise_std))
+    model = as_model(model, latent_shape, noise_std)
     values, seen = hide_missing(y, as_observation(observation))
     start = torch.zeros(len(y), *model.latent_shape) if start is None else start
     return explain(model, values, seen, start, n_steps=n_steps)

@@ -20,7 +20,7 @@ from abpnet.evaluation import evaluate
 from abpnet.observations import Projection
 from abpnet.progress import show_stage
 from abpnet.runs import RunFolder
-from abpnet.tasks.recovery import MOST_FACTORS, OURS, SHOWN, ImageSettings, read_images, split
+from abpnet.tasks.recovery import MOST_FACTORS, OURS, SHOWN, ImageSettings, read_whole_images
 from abpnet.tasks.session import check_number, curves, learn, load_model, new_network, reproduction, run_part
 
 __all__ = ["EvaluateSettings", "run"]
@@ -198,10 +198,8 @@ def run(settings: EvaluateSettings, folder: RunFolder) -> dict[str, Any]:
         InputError: If the images or the runs cannot be used.
         Interrupted: If the user or the system asked to stop.
     """
-    images, n_last = read_images(settings, settings.source)
-    if np.isnan(images.pixels).any():
-        raise InputError(f"{settings.source}: has missing pixels; evaluate compares whole images")
-    is_new = split(settings, len(images.pixels), n_last, np.random.default_rng(settings.seed))
+    rng = np.random.default_rng(settings.seed)
+    images, is_new = read_whole_images(settings, settings.source, rng, "evaluate compares whole images")
     train, new = images.pixels[~is_new], images.pixels[is_new]
     result: dict[str, Any] = {"n_training": len(train), "n_new": len(new)}
     sections: dict[str, list[str]] = {}

@@ -14,14 +14,13 @@ from torch import Tensor, nn
 
 from abpnet import figures, metrics, report
 from abpnet.baselines import dcgan, vae
-from abpnet.errors import InputError
 from abpnet.estimator import GeneratorNetwork
 from abpnet.interpolation import latent_grid, sphere_interpolation
 from abpnet.networks import auto_network
 from abpnet.progress import show_stage
 from abpnet.runs import RunFolder, read_folder, write_folder
 from abpnet.sample_quality import compare_samples
-from abpnet.tasks.recovery import OURS, SHOWN, RecoverySettings, read_images, split
+from abpnet.tasks.recovery import OURS, SHOWN, RecoverySettings, read_whole_images
 from abpnet.tasks.session import curves, learn, new_network, reproduction
 
 __all__ = ["ObjectsSettings", "run"]
@@ -166,10 +165,10 @@ def run(settings: ObjectsSettings, folder: RunFolder) -> dict[str, Any]:
         InputError: If the images cannot be used.
         Interrupted: If the user or the system asked to stop.
     """
-    images, n_last = read_images(settings, settings.source)
-    if np.isnan(images.pixels).any():
-        raise InputError(f"{settings.source}: has missing pixels; learn from incomplete images by: abpnet complete")
-    is_new = split(settings, len(images.pixels), n_last, np.random.default_rng(settings.seed))
+    rng = np.random.default_rng(settings.seed)
+    images, is_new = read_whole_images(
+        settings, settings.source, rng, "learn from incomplete images by: abpnet complete"
+    )
     train, new = images.pixels[~is_new], images.pixels[is_new]
     network = new_network(settings, latent_dim=settings.latent_dim, noise_std=settings.noise_std)
     network = learn(network, train, folder, title="learning")

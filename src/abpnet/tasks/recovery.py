@@ -24,6 +24,7 @@ __all__ = [
     "Part",
     "RecoverySettings",
     "read_images",
+    "read_whole_images",
     "recover_parts",
     "score",
     "split",
@@ -130,6 +131,28 @@ def split(settings: ImageSettings, n: int, n_last: int, rng: np.random.Generator
     new[rng.permutation(n)[: settings.new_images]] = True
     new[n - n_last :] = True
     return new
+
+
+def read_whole_images(
+    settings: ImageSettings, source: str, rng: np.random.Generator, reason: str
+) -> tuple[ImageSet, np.ndarray]:
+    """The images of a run that needs whole ones, and which of them are new.
+
+    Args:
+        settings: All settings.
+        source: Where they are.
+        rng: Draws the new ones.
+        reason: Why they must be whole.
+
+    Raises:
+        InputError: If they cannot be read, are too few, or have missing pixels.
+    """
+    images, n_last = read_images(settings, source)
+    broken = np.flatnonzero(np.isnan(images.pixels).any((1, 2, 3)))
+    if len(broken):
+        where = source if broken[0] < len(images.pixels) - n_last else settings.new_source
+        raise InputError(f"{where}: image {images.names[broken[0]]} has missing pixels; {reason}")
+    return images, split(settings, len(images.pixels), n_last, rng)
 
 
 def recover_parts(

@@ -27,9 +27,8 @@ from abpnet.tasks.recovery import (
     SHOWN,
     Part,
     RecoverySettings,
-    read_images,
+    read_whole_images,
     recover_parts,
-    split,
     table_row,
     write_recovery,
 )
@@ -171,13 +170,10 @@ def run(settings: SenseSettings, folder: RunFolder) -> dict[str, Any]:
         InputError: If the images or the operator cannot be used.
         Interrupted: If the user or the system asked to stop.
     """
-    images, n_last = read_images(settings, settings.source)
-    if np.isnan(images.pixels).any():
-        raise InputError(f"{settings.source}: has missing pixels; sense measures whole images")
+    rng = np.random.default_rng(settings.seed)
+    images, is_new = read_whole_images(settings, settings.source, rng, "sense measures whole images")
     shape = images.pixels.shape[1:]
     operator, gain = make_operator(settings, shape)
-    rng = np.random.default_rng(settings.seed)
-    is_new = split(settings, len(images.pixels), n_last, rng)
     y = _measure(images.pixels, operator, settings.measurement_noise, rng)
     network = new_network(
         settings,
