@@ -4,13 +4,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo test lint bench docs clean
+DATA ?= ../shared/data
+
+.PHONY: help demo test lint bench results docs clean
 
 help:
 	@echo "make demo   learn from damaged digits and from one texture, write a report (about 5 minutes)"
 	@echo "make test   run all tests"
 	@echo "make lint   check style and types"
 	@echo "make bench  measure the cost of one Langevin step"
+	@echo "make results  make the tables of docs/results.md again, from the data in DATA=$(DATA) (hours)"
 	@echo "make docs   build the documentation"
 
 # torch is installed by name and version first: later packages then find their requirement met.
@@ -33,6 +36,9 @@ lint: $(READY)
 
 bench: $(READY)
 	$(BIN)/python benchmarks/step.py
+
+results: $(READY)
+	$(BIN)/python benchmarks/results.py --data $(DATA)
 
 docs: $(READY)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[docs]"
