@@ -5,6 +5,8 @@ import json
 import numpy as np
 import pytest
 
+from abpnet.tasks.evaluate import EvaluateSettings
+from abpnet.tasks.recovery import split
 from commands import run
 
 FAST = ["--max-iter", "2", "--precision", "float32", "--new-images", "4"]
@@ -38,14 +40,26 @@ def test_evaluate_leaves_a_whole_run_folder(evaluated):
     assert [(row["latent_dim"], row["iteration"]) for row in rows] == [(2, 1), (2, 2), (3, 1), (3, 2)]
 
 
-def test_principal_components_are_judged_on_what_they_did_not_see(data, evaluated):
-    # The images have two factors, up to clipping and rounding: two components explain most of new ones, three more.
+def test_principal_components_are_those_of_the_training_images(data, evaluated):
+    pixels = (np.load(data / "images.npz")["images"] / 127.5 - 1).reshape(14, 64)
+    is_new = split(EvaluateSettings(source="", new_images=4), 14, 0, np.random.default_rng(0))
+    train, new = pixels[~is_new], pixels[is_new]
+    directions = np.linalg.svd(train - train.mean(0))[2]
     table = json.loads((evaluated / "result.json").read_text())["table"]
     (components,) = (row for row in table if row["method"] == "principal components")
-    assert components["d = 3"] < components["d = 2"] < 0.05
-    pixels = np.load(data / "images.npz")["images"] / 127.5 - 1
-    from_the_mean = np.abs(pixels - pixels.mean(0)).mean() / 2
-    assert components["d = 2"] < 0.3 * from_the_mean
+    for d in (2, 3):
+        projected = (new - train.mean(0)) @ directions[:d].T @ directions[:d] + train.mean(0)
+        expected = np.abs(np.clip(projected, -1, 1) - new).mean() / 2
+        assert components[f"d = {d}"] == pytest.approx(expected, rel=1e-3)
+
+
+def test_new_images_are_the_last_ones_or_drawn():
+    last = split(EvaluateSettings(source="", new_source="x"), 6, 2, np.random.default_rng(0))
+    assert last.tolist() == [False] * 4 + [True] * 2
+    drawn = [split(EvaluateSettings(source="", new_images=2), 6, 0, np.random.default_rng(seed)) for seed in (0, 1, 0)]
+    assert [mask.sum() for mask in drawn] == [2, 2, 2]
+    assert (drawn[0] == drawn[2]).all()
+    assert (drawn[0] != drawn[1]).any()
 
 
 def test_a_finished_part_is_not_learned_again(data, evaluated, capsys):
