@@ -46,3 +46,10 @@ def test_more_than_there_is_time_for_is_left_out_and_said(monkeypatch):
     assert name == "biharmonic inpainting, first 2 images"
     assert np.isfinite(filled[:2]).all()
     assert np.isnan(filled[2]).all()
+
+
+def test_the_order_in_memory_does_not_matter():
+    _, holed = planes()
+    as_files_are_read = np.moveaxis(np.ascontiguousarray(np.moveaxis(holed, 1, -1)), -1, 1)
+    assert not as_files_are_read.flags.c_contiguous
+    np.testing.assert_array_equal(biharmonic(as_files_are_read)[1], biharmonic(holed)[1])

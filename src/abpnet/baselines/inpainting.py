@@ -14,6 +14,7 @@ MOST_HIDDEN = 10**7
 def _fill(image: Float[np.ndarray, "c h w"]) -> Float[np.ndarray, "c h w"]:
     from skimage.restoration import inpaint_biharmonic
 
+    image = np.ascontiguousarray(image)  # images of files come with their channels last in memory
     hidden = np.isnan(image)
     if not hidden.any():
         return image
