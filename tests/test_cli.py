@@ -44,6 +44,21 @@ def test_complete_leaves_a_whole_run_folder(completed):
     assert "precision" in json.loads((completed / "config.json").read_text())
 
 
+def test_colour_files_are_completed_beside_all_other_methods(data, tmp_path):
+    (tmp_path / "photos").mkdir()
+    for index, image in enumerate(np.load(data / "images.npz")["images"]):
+        colours = np.dstack([image, image.T, 255 - image])
+        Image.fromarray(colours).save(tmp_path / "photos" / f"{index}.png")
+    out = tmp_path / "out"
+    assert run("complete", tmp_path / "photos", *COMPLETE, "--out", out) == 0
+    rows = json.loads((out / "result.json").read_text())["table"]
+    assert len(rows) == 8
+    # More columns than chained regressions take.
+    assert [row["method"].split(" (")[0] for row in rows if row["error, training images"] is None] == [
+        "IterativeImputer"
+    ]
+
+
 def test_new_images_may_come_from_another_folder(data, tmp_path):
     array = np.load(data / "images.npz")["images"]
     np.savez(tmp_path / "train.npz", images=array[:10])
