@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 import abpnet
-from abpnet.baselines.sounds import phase_randomised_sound
+from abpnet.baselines.spectral_noise import phase_randomised
 from abpnet.data import save_sound, sound_recording
 from abpnet.networks import initialise
 from abpnet.sound_distance import mean_distance
@@ -37,7 +37,7 @@ def main(
     net.fit(statistics.target.expand(4, -1), observation=statistics)
     new = net.sample(2, latent_shape=(14,))[:, : len(sound)]
     ours = mean_distance(new, sound, rate)["distance"]
-    noise = mean_distance([phase_randomised_sound(sound, np.random.default_rng(0))], sound, rate)["distance"]
+    noise = mean_distance([phase_randomised(sound[None], np.random.default_rng(0))[0]], sound, rate)["distance"]
     print(f"distance of fresh sounds from the original: {ours:.2f}")
     print(f"distance of noise of the same spectrum:     {noise:.2f}")
     if out is not None:

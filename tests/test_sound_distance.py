@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from abpnet.baselines.sounds import phase_randomised_sound
+from abpnet.baselines.spectral_noise import phase_randomised
 from abpnet.data.builtin import sound_recording
 from abpnet.sound_distance import distance, mean_distance, measure
 
@@ -19,7 +19,7 @@ def test_a_sound_is_at_no_distance_from_itself(rain):
 
 def test_more_of_the_same_is_nearer_than_noise_of_its_spectrum(rain):
     more = sound_recording("rain", 12.0, RATE)[6 * RATE :]
-    noise = phase_randomised_sound(rain, np.random.default_rng(0))
+    noise = phase_randomised(rain[None], np.random.default_rng(0))[0]
     near, far = (mean_distance([sound], rain, RATE) for sound in (more, noise))
     assert near["distance"] < 0.6 * far["distance"]
     assert near["kurtosis"] < 0.6 * far["kurtosis"]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from abpnet.baselines.sounds import phase_randomised_sound
+from abpnet.baselines.spectral_noise import phase_randomised
 from abpnet.cochlea import loop
 from abpnet.data.builtin import sound_recording
 from abpnet.observations import hide_missing
@@ -42,7 +42,7 @@ def test_the_recording_is_nearest_then_more_of_it_then_noise_of_the_same_spectru
     assert itself < 1e-9
     others = torch.stack([loop(stretch, RATE) for stretch in recordings()[1:]])
     rng = np.random.default_rng(0)
-    noise = torch.from_numpy(phase_randomised_sound(loop(recording(), RATE).numpy(), rng))[None]
+    noise = torch.from_numpy(phase_randomised(loop(recording(), RATE).numpy()[None], rng))
     more, spectral = squared_error(crackle, others).mean(), squared_error(crackle, noise)
     assert more < 0.4 * spectral
     assert spectral < squared_error(crackle, loop(recording("chirps"), RATE)[None])

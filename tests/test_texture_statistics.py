@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from abpnet.baselines.textures import phase_randomised
+from abpnet.baselines.spectral_noise import phase_randomised
 from abpnet.data.builtin import texture_photograph
 from abpnet.observations import hide_missing
 from abpnet.texture_statistics import TextureStatistics, gabor_filters

@@ -10,7 +10,17 @@ import torch
 from jaxtyping import Complex, Float, Int
 from torch import Tensor
 
-__all__ = ["DECIMATION", "FADE", "Cochlea", "analyse", "cochlea", "loop", "square", "synthesise"]
+__all__ = [
+    "DECIMATION",
+    "FADE",
+    "Cochlea",
+    "analyse",
+    "cochlea",
+    "equivalent_bandwidths",
+    "loop",
+    "square",
+    "synthesise",
+]
 
 # A subband is sampled once every so many samples of the signal. No filter is wider than the band that this holds.
 DECIMATION = 8

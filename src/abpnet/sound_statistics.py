@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from jaxtyping import Complex, Float, Int
 from torch import Tensor
 
-from abpnet.cochlea import DECIMATION, FADE, analyse, cochlea, loop, square
+from abpnet.cochlea import DECIMATION, FADE, analyse, cochlea, equivalent_bandwidths, loop, square
 
 __all__ = ["LEAST_SAMPLES", "SoundStatistics"]
 
@@ -118,7 +118,7 @@ class SoundStatistics:
             least = LEAST_SAMPLES + round(FADE * rate)
             raise ValueError(f"expected a clip of shape (samples,), at least {least:,}; got {tuple(clip.shape)}")
         x = loop(clip.detach().float(), rate)[None]
-        n_bands = math.ceil(BANDS_PER_BANDWIDTH * 21.4 * math.log10(1 + 0.00437 * rate / 2))
+        n_bands = math.ceil(BANDS_PER_BANDWIDTH * equivalent_bandwidths(rate / 2))
         subbands = analyse(torch.fft.rfft(x), cochlea(x.shape[1], rate, n_bands, x.device))
         power = square(subbands).mean((0, 2))
         if not power.mean() > 0:

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from abpnet.networks.layers import LEAK
+from abpnet.networks.layers import LEAK, start_fainter
 
 __all__ = ["BottomUpNetwork", "n_factors"]
 
@@ -63,7 +63,7 @@ class BottomUpNetwork(nn.Module):
                 layers.append(nn.Linear(layer.out_features * parts, n_outputs if last else layer.in_features))
             layers += [nn.LeakyReLU(LEAK)] * (not last)
         # The vector starts close to 0: a posterior at the prior, an undecided judge.
-        layers[-1].initial_gain = 0.1  # type: ignore[assignment]
+        start_fainter(layers[-1], 0.1)
         self.layers = nn.Sequential(*layers)
 
     def forward(self, *parts: Float[Tensor, "n *shape"]) -> Float[Tensor, "n n_outputs"]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import nn
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
-from abpnet.networks.layers import LEAK, StillPicture
+from abpnet.networks.layers import LEAK
 from abpnet.networks.objects import ObjectNetwork
 from abpnet.networks.sounds import SoundNetwork
 from abpnet.networks.textures import TextureNetwork
@@ -26,6 +26,14 @@ FAINT = 0.1
 SMALLEST_DECONVOLVED, AUTO_WIDTH = 16, 128
 
 
+@runtime_checkable
+class StartsItself(Protocol):
+    """A module with weights of its own, that are no layer's known here."""
+
+    def initialise(self) -> None:
+        """Set these weights to where they start."""
+
+
 def channels_last(network: nn.Module) -> nn.Module:
     """The same network with convolution weights laid out as CPUs and GPUs compute fastest."""
     return convert_conv2d_weight_memory_format(network, torch.channels_last)
@@ -38,8 +46,8 @@ def initialise(network: nn.Module, generator: torch.Generator) -> nn.Module:
     output; biases are 0.
 
     Args:
-        network: Made of linear, convolutional and normalisation layers, or a sound network; it may stand on the
-            "meta" device.
+        network: Made of linear, convolutional and normalisation layers, and of modules that have an `initialise` of
+            their own; it may stand on the "meta" device.
         generator: Source of chance.
 
     Returns:
@@ -55,10 +63,7 @@ def initialise(network: nn.Module, generator: torch.Generator) -> nn.Module:
             nn.init.ones_(layer.weight)
             nn.init.zeros_(layer.bias)
             continue
-        elif isinstance(layer, StillPicture):
-            nn.init.zeros_(layer.bias)
-            continue
-        elif isinstance(layer, SoundNetwork):
+        elif isinstance(layer, StartsItself):
             layer.initialise()
             continue
         else:

@@ -10,7 +10,15 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-__all__ = ["LEAK", "EnlargingConvolution", "SteadyLinear", "StillPicture", "deconvolution"]
+__all__ = [
+    "LEAK",
+    "EnlargingConvolution",
+    "SteadyLinear",
+    "StillPicture",
+    "deconvolution",
+    "first_maps",
+    "start_fainter",
+]
 
 LEAK = 0.2
 SMALLEST_WIDTH = 16
@@ -48,9 +56,32 @@ class StillPicture(nn.Module):
         self.shape = tuple(shape)
         self.bias = nn.Parameter(torch.zeros(math.prod(shape)))
 
+    def initialise(self) -> None:
+        """Start without a picture."""
+        nn.init.zeros_(self.bias)
+
     def forward(self, input: Float[Tensor, "n *shape"]) -> Float[Tensor, "n *shape"]:
         """`input + picture`."""
         return input + self.bias.view(self.shape)
+
+
+def start_fainter(layer: nn.Module, gain: float) -> None:
+    """Note what `initialise` is to multiply the usual standard deviation of a layer's weights by."""
+    layer.initial_gain = gain  # type: ignore[assignment]
+
+
+def first_maps(shape: Sequence[int], width: int) -> tuple[list[int], list[int]]:
+    """Where deconvolutions that double the sides of maps begin, so as to end at images of (..., height, width).
+
+    Args:
+        shape: Of one image.
+        width: Channels of the first map; they halve from map to map.
+
+    Returns:
+        Channels of each map but the image itself, and the sides of the first, the shorter of them 4 to 7.
+    """
+    n_layers = int(math.log2(min(shape[-2:]) / 4))
+    return [max(width // 2**layer, 16) for layer in range(n_layers)], [math.ceil(s / 2**n_layers) for s in shape[-2:]]
 
 
 def deconvolution(n_inputs: int, n_outputs: int) -> nn.ConvTranspose2d:

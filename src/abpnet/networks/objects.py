@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from abpnet.networks.layers import LEAK, EnlargingConvolution, SteadyLinear, deconvolution
+from abpnet.networks.layers import LEAK, EnlargingConvolution, SteadyLinear, deconvolution, first_maps, start_fainter
 
 __all__ = ["ObjectNetwork"]
 
@@ -57,9 +57,7 @@ class ObjectNetwork(nn.Module):
                 "an object network needs images of shape (height, width) or (channels, height, width) with sides of "
                 f"at least 8; got {self.shape}"
             )
-        n_layers = int(math.log2(min(self.shape[-2:]) / 4))
-        sides = [math.ceil(side / 2**n_layers) for side in self.shape[-2:]]
-        channels = [max(width // 2**layer, 16) for layer in range(n_layers)]
+        channels, sides = first_maps(self.shape, width)
         n_outputs = 1 if len(self.shape) == 2 else self.shape[0]
         self.first_map = (channels[0], *sides)
         self.factors = SteadyLinear(latent_dim, math.prod(self.first_map))
@@ -67,7 +65,7 @@ class ObjectNetwork(nn.Module):
         for n_inputs, n_next in zip(channels, [*channels[1:], n_outputs], strict=True):
             enlarge = EnlargingConvolution if repeat else deconvolution
             layers += [nn.LeakyReLU(LEAK), enlarge(n_inputs, n_next)]
-        layers[-1].initial_gain = initial_contrast  # type: ignore[assignment]
+        start_fainter(layers[-1], initial_contrast)
         self.layers = nn.Sequential(*layers, *[nn.Tanh()] * bounded)
 
     def forward(self, z: Float[Tensor, "n d"]) -> Float[Tensor, "n *shape"]:

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from abpnet.cochlea import DECIMATION, analyse, cochlea, loop, square, synthesise
-from abpnet.networks.layers import LEAK
+from abpnet.cochlea import DECIMATION, analyse, cochlea, equivalent_bandwidths, loop, square, synthesise
+from abpnet.networks.layers import LEAK, start_fainter
 
 __all__ = ["SOUND_STRIDE", "SoundNetwork"]
 
@@ -100,15 +100,14 @@ class SoundNetwork(nn.Module):
         if period is not None and not period > 2 * FINEST:
             raise ValueError(f"the period must exceed {2 * FINEST} samples, got {period}")
         self.parts = [n_coarse, *(n_fine * scale for scale in SCALES), SOUND_STRIDE]
-        bandwidths = 21.4 * math.log10(1 + 0.00437 * rate / 2)
-        n_bands = math.ceil(BANDS_PER_BANDWIDTH * bandwidths)
+        n_bands = math.ceil(BANDS_PER_BANDWIDTH * equivalent_bandwidths(rate / 2))
         inputs = [n_coarse, *[width + n_fine] * len(SCALES)]
         inputs[-1] += 0 if period is None else N_BEATS
         self.convolutions = nn.ModuleList(nn.Conv1d(count, width, KERNEL) for count in inputs)
         self.normalisations = nn.ModuleList(nn.GroupNorm(1, width) for _ in inputs)
         self.shares = nn.ModuleList(nn.Conv1d(width, n_bands, 1) for _ in inputs)
         for share in self.shares:
-            share.initial_gain = INITIAL_CONTRAST  # type: ignore[assignment]
+            start_fainter(share, INITIAL_CONTRAST)
         self.level, self.hiss, self.flatness = (nn.Parameter(torch.zeros(n_bands)) for _ in range(3))
         self.colour = nn.Parameter(torch.zeros(N_COLOURS))
 

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from abpnet.networks.layers import LEAK, SteadyLinear, StillPicture
+from abpnet.networks.layers import LEAK, SteadyLinear, StillPicture, first_maps, start_fainter
 from abpnet.networks.objects import ObjectNetwork
 
 __all__ = ["FRAMES_PER_POSITION", "FrameNetwork", "SpaceTimeNetwork"]
@@ -42,7 +42,7 @@ class FrameNetwork(nn.Module):
         self.shape = tuple(shape)
         self.still = StillPicture(shape)
         self.pictures = SteadyLinear(latent_dim, math.prod(shape), bias=False)
-        self.pictures.initial_gain = FAINT  # type: ignore[assignment]
+        start_fainter(self.pictures, FAINT)
         self.bent = ObjectNetwork(latent_dim, shape, width, FAINT, bounded=False)
 
     def forward(self, z: Float[Tensor, "n d"]) -> Float[Tensor, "n *shape"]:
@@ -88,9 +88,7 @@ class SpaceTimeNetwork(nn.Module):
         self.shape = tuple(shape)
         if len(self.shape) != 3 or min(self.shape[1:]) < 16:
             raise ValueError(f"expected frames of shape (channels, height, width), sides at least 16; got {self.shape}")
-        n_layers = int(math.log2(min(self.shape[1:]) / 4))
-        sides = [math.ceil(side / 2**n_layers) for side in self.shape[1:]]
-        channels = [max(width // 2**layer, 16) for layer in range(n_layers)]
+        channels, sides = first_maps(self.shape, width)
         self.first_map = (channels[0], *sides)
         self.factors = SteadyLinear(latent_dim, math.prod(self.first_map))
         layers: list[nn.Module] = []
@@ -99,7 +97,7 @@ class SpaceTimeNetwork(nn.Module):
             as_long = {"kernel_size": (3, 5, 5), "stride": (1, 2, 2), "output_padding": (0, 1, 1)}
             settings = longer if layer < TIME_LAYERS else as_long
             layers += [nn.LeakyReLU(LEAK), nn.ConvTranspose3d(n_inputs, n_outputs, padding=(1, 2, 2), **settings)]
-        layers[-1].initial_gain = FAINT  # type: ignore[assignment]
+        start_fainter(layers[-1], FAINT)
         self.layers = nn.Sequential(*layers)
         self.still = StillPicture((self.shape[0], 1, *self.shape[1:]))
 

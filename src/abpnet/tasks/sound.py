@@ -12,7 +12,7 @@ import torch
 import tyro
 
 from abpnet import figures, report
-from abpnet.baselines.sounds import phase_randomised_sound
+from abpnet.baselines.spectral_noise import phase_randomised
 from abpnet.cochlea import FADE
 from abpnet.data.builtin import BUILTIN_PREFIX, SOUNDS, sound_recording
 from abpnet.data.sounds import load_sound, save_sound
@@ -131,7 +131,7 @@ def run(settings: SoundSettings, folder: RunFolder) -> dict[str, Any]:
     synthesis = synthesise(1, round(seconds * rate), settings.seed)[0]
     fresh = synthesise(N_SCORED, len(original), settings.seed + 1)
     rng = np.random.default_rng(settings.seed)
-    noise = [phase_randomised_sound(original, rng) for _ in range(N_SCORED)]
+    noise = [phase_randomised(original[None], rng)[0] for _ in range(N_SCORED)]
     half = len(original) // 2
     halves = distance(measure(original[:half], rate), measure(original[half:], rate))
     table: list[dict[str, Any]] = [

@@ -11,7 +11,7 @@ import torch
 import tyro
 
 from abpnet import figures, report
-from abpnet.baselines.textures import phase_randomised
+from abpnet.baselines.spectral_noise import phase_randomised
 from abpnet.data.builtin import BUILTIN_PREFIX, TEXTURES, texture_photograph
 from abpnet.data.images import load_image, save_image
 from abpnet.errors import InputError
