@@ -4,7 +4,7 @@
     python benchmarks/results.py --data ../shared/data --only digits "faces P.5"
 
 A run that stands finished in --out is not repeated, and one that was interrupted goes on. All of it takes several hours
-on two cores. Sounds and videos have benchmarks of their own, which are run as well.
+on two cores. Sounds, textures and videos have benchmarks of their own, which are run as well.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ FACES, HEADS = "faces/celeba_89x109_10000.zip", "animals/liontiger_heads64.npz"
 TRAINING, NEW = range(1, 1001), range(9001, 9301)
 CROP = ["--crop", 12, 24, 76, 88]
 SECONDS = 600
+# Benchmarks of their own, each named like the folder of its data.
+SCRIPTS = ("sounds", "textures", "videos")
 
 
 def unpack_faces(archive: Path, out: Path) -> tuple[Path, Path]:
@@ -77,14 +79,14 @@ def markdown(table: list[dict[str, Any]]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--data", type=Path, required=True, help="folder of the data (faces/, animals/, sounds/, videos/)"
+        "--data", type=Path, required=True, help="folder of the data (faces/, animals/, sounds/, textures/, videos/)"
     )
     parser.add_argument("--out", type=Path, default=Path("runs/results"))
     parser.add_argument("--only", nargs="+", help="names of tables; all by default")
     arguments = parser.parse_args()
     every = commands(arguments.data, arguments.out)
-    others = [name for name in ("sounds", "videos") if arguments.only is None or name in arguments.only]
-    unknown = set(arguments.only or ()) - set(every) - {"sounds", "videos"}
+    others = [name for name in SCRIPTS if arguments.only is None or name in arguments.only]
+    unknown = set(arguments.only or ()) - set(every) - set(SCRIPTS)
     if unknown:
         parser.error(f"--only: no such table: {', '.join(sorted(unknown))}; there are {', '.join([*every, *others])}")
     chosen = {name: command for name, command in every.items() if arguments.only is None or name in arguments.only}

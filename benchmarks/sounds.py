@@ -12,24 +12,12 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import subprocess
-import sys
 from pathlib import Path
+
+from results import result_of
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif")
 OURS, REFERENCE = "abpnet", "for reference"
-
-
-def learn(source: Path, out: Path, max_seconds: float, seed: int) -> dict:
-    """The result of `abpnet sound`, run, resumed or read."""
-    if not (out / "result.json").exists():
-        command = [sys.executable, "-m", "abpnet"]
-        if (out / "config.json").exists():
-            command += ["resume", str(out)]
-        else:
-            command += ["sound", str(source), "--max-seconds", str(max_seconds), "--seed", str(seed), "--out", str(out)]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    return json.loads((out / "result.json").read_text())
 
 
 def main() -> None:
@@ -47,7 +35,8 @@ def main() -> None:
     rows = []
     print(f"{'':34}{'abpnet':>9}{'noise':>9}{'halves':>9}{'closer':>8}{'chains':>8}{'passes':>8}{'seconds':>9}")
     for source in sources:
-        result = learn(source, arguments.out / source.stem, arguments.max_seconds, arguments.seed)
+        command = ["sound", source, "--max-seconds", arguments.max_seconds, "--seed", arguments.seed]
+        result = result_of(command, arguments.out / source.stem)
         ours, *others = result["table"]
         baselines = [row["distance"] for row in others if not row["method"].startswith(REFERENCE)]
         (halves,) = (row["distance"] for row in others if row["method"].startswith(REFERENCE))

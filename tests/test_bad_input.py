@@ -61,8 +61,7 @@ NUMBERS = [
     ("complete", "--seed", "18446744073709551616"),
     ("complete", "--device", "abacus"),
     ("complete", "--device", "meta"),
-    ("texture", "--size", "63"),
-    ("texture", "--enlarge", "100000"),
+    ("texture", "--size", "95"),
     ("texture", "--n-chains", "10000000000"),
     ("texture", "--width", "0"),
 ]

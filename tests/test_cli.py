@@ -18,7 +18,7 @@ import abpnet
 from abpnet.tasks import session
 from commands import COMPLETE, run
 
-TEXTURE = ["builtin:gravel", "--size", "64", "--max-iter", "1", "--n-chains", "2", "--width", "16"]
+TEXTURE = ["builtin:gravel", "--size", "96", "--max-iter", "1", "--n-chains", "2"]
 
 
 def test_complete_leaves_a_whole_run_folder(completed):
@@ -104,12 +104,47 @@ def test_sample_and_explain_use_what_a_run_learned(completed, data, tmp_path):
 def test_texture_and_samples_of_another_size(tmp_path):
     out = tmp_path / "texture"
     assert run("texture", *TEXTURE, "--out", out) == 0
-    assert Image.open(out / "synthesis.png").size == (128, 128)
-    ours, noise = json.loads((out / "result.json").read_text())["table"]
-    assert ours["distance of statistics"] > 0.1, "after one iteration"
-    assert 0.01 < noise["distance of statistics"] < 1, "of the same spectrum, but not the same"
+    assert Image.open(out / "synthesis.png").size == (192, 192)
+    result = json.loads((out / "result.json").read_text())
+    ours, noise, random, matched = (row["distance"] for row in result["table"])
+    assert max(ours, random, matched) < noise < 1, "all are made of pieces of it, but the noise"
+    assert result["n_photographs"] == 1
+    assert result["lattice"] is None
+    assert {path.stem for path in out.glob("*.png")} == {
+        "original",
+        "synthesis",
+        "curves",
+        "noise of the same spectrum",
+        "quilting, pieces at random",
+        "quilting, matched pieces",
+    }
     assert run("sample", out, "-n", "1", "--map", "2", "5", "--out", tmp_path / "larger") == 0
-    assert np.load(tmp_path / "larger" / "samples.npz")["samples"].shape == (1, 1, 64, 160)
+    assert np.load(tmp_path / "larger" / "samples.npz")["samples"].shape == (1, 1, 128, 320)
+
+
+def test_a_texture_of_several_photographs_as_a_tile(tmp_path):
+    rng = np.random.default_rng(0)
+    paths = [str(tmp_path / f"wall {index}.png") for index in range(3)]
+    for path, shape in zip(paths, [(120, 100), (97, 140), (110, 110)], strict=True):
+        Image.fromarray(rng.integers(0, 255, (*shape, 3), np.uint8)).save(path)
+    out = tmp_path / "out"
+    settings = ["--pixels", "70", "200", "--tile", "--max-iter", "1", "--n-chains", "2"]
+    assert run("texture", paths[0], "--also", *paths[1:], *settings, "--out", out) == 0
+    result = json.loads((out / "result.json").read_text())
+    assert result["shape"] == [3, 97, 100]
+    assert result["n_photographs"] == 3
+    assert len(abpnet.GeneratorNetwork.load(out / "model").latents_) == 3, "every photograph has its chain"
+    assert Image.open(out / "synthesis.png").size == (256, 128)
+    assert (out / "original 3.png").is_file()
+    assert json.loads((out / "config.json").read_text())["settings"]["also"] == paths[1:]
+    assert "1 of" not in (out / "report.html").read_text()
+
+
+def test_a_texture_by_deconvolutions_alone(tmp_path):
+    out = tmp_path / "out"
+    settings = ["--network", "deconvolution", "--width", "16", "--pixels", "50", "70"]
+    assert run("texture", *TEXTURE, *settings, "--out", out) == 0
+    assert Image.open(out / "synthesis.png").size == (70, 50)
 
 
 def test_demo_runs_both_experiments(tmp_path):

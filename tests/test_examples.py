@@ -69,3 +69,10 @@ def test_sound_texture(tmp_path):
     ours, noise = example["main"](max_iter=8, max_seconds=120.0, width=8, rate=4000, out=tmp_path / "sound.wav")
     assert ours < 0.5 * noise
     assert (tmp_path / "sound.wav").stat().st_size > 40_000
+
+
+def test_texture(tmp_path):
+    example = runpy.run_path(str(ROOT / "examples" / "texture.py"))
+    ours, noise = example["main"](max_iter=4, side=128, out=tmp_path / "tile.png")
+    assert ours < 0.8 * noise
+    assert (tmp_path / "tile.png").is_file()

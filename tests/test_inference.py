@@ -9,7 +9,7 @@ import torch
 
 import abpnet
 from abpnet import factor_analysis as fa
-from abpnet.inference import energy_and_gradient, find_mode, gradient_descent, langevin, precondition
+from abpnet.inference import energy_and_gradient, find_mode, gradient_descent, langevin, metropolis, precondition
 from abpnet.networks import LinearNetwork, initialise
 from abpnet.observations import Complete, Mask
 from moments import assert_mean
@@ -82,6 +82,69 @@ def test_langevin_draws_from_a_skewed_target():
     assert_mean((draws - mean) ** 2, variance)
     skewness = -2 * 1.2020569031595942  # third central moment: -2 zeta(3)
     assert_mean((draws - mean) ** 3, skewness, least_effective=500)
+
+
+def draw_by_metropolis(misfit, z, n_draws, **settings):
+    states = []
+    for _ in range(n_draws):
+        z = metropolis(misfit, z, **settings)
+        states.append(z)
+    return torch.stack(states[n_draws // 10 :]).numpy()
+
+
+@pytest.mark.parametrize("masked", [False, True], ids=["complete", "masked"])
+@pytest.mark.parametrize("step_size", [0.3, 1.0])
+def test_metropolis_draws_from_the_exact_posterior_of_the_linear_network(masked, step_size):
+    _, energy, _, exact = linear_case(masked)
+    generator = torch.Generator().manual_seed(1)
+    z = torch.randn(N_CHAINS, 3, generator=generator)
+
+    def misfit(z):
+        return energy(z) - 0.5 * z.square().sum(1)
+
+    draws = draw_by_metropolis(misfit, z, 500, step_size=step_size, n_steps=8, generator=generator)
+    mean, covariance = exact.mean[0].numpy(), exact.covariance[0].numpy()
+    for i in range(3):
+        assert_mean(draws[:, :, i], mean[i])
+        for j in range(i + 1):
+            assert_mean((draws[:, :, i] - mean[i]) * (draws[:, :, j] - mean[j]), covariance[i, j])
+
+
+def test_metropolis_draws_from_a_skewed_target_with_a_jump():
+    """N(0, 1) times exp(-exp(z)), and five times as likely above 0.3 as below: moments by quadrature."""
+
+    def misfit(z):
+        return (z.exp() - math.log(5.0) * (z > 0.3)).sum(1)
+
+    grid = torch.linspace(-9, 5, 200_001, dtype=torch.float64)
+    density = (-0.5 * grid.square() - misfit(grid[:, None])).exp()
+    density /= density.sum()
+    moments = [float((density * grid**k).sum()) for k in (1, 2, 3)]
+    generator = torch.Generator().manual_seed(2)
+    draws = draw_by_metropolis(misfit, torch.zeros(500, 1), 600, step_size=0.8, n_steps=2, generator=generator)
+    for power, moment in enumerate(moments, 1):
+        assert_mean(draws[:, :, 0] ** power, moment)
+    assert_mean(draws[:, :, 0] > 0.3, float(density[grid > 0.3].sum()))
+
+
+def test_metropolis_without_observations_keeps_the_prior_and_accepts_everything():
+    generator = torch.Generator().manual_seed(3)
+    z = torch.randn(1000, 4, generator=generator)
+    moved = metropolis(lambda z: torch.zeros(len(z)), z, step_size=0.6, n_steps=1, generator=generator)
+    assert (moved != z).all()
+    correlation = float((moved * z).mean())
+    assert correlation == pytest.approx(0.8, abs=0.05)
+    assert float(moved.var()) == pytest.approx(1.0, abs=0.08)
+
+
+def test_metropolis_never_moves_to_where_the_misfit_is_not_a_number():
+    generator = torch.Generator().manual_seed(4)
+    z = -torch.rand(50, 1, generator=generator)
+    moved = metropolis(
+        lambda z: torch.where(z[:, 0] > 0, torch.nan, 0.0), z, step_size=0.9, n_steps=20, generator=generator
+    )
+    assert (moved <= 0).all()
+    assert (moved != z).all()
 
 
 def test_bias_of_the_step_shrinks_as_theory_says():

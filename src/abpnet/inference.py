@@ -21,6 +21,7 @@ __all__ = [
     "gradient_descent",
     "langevin",
     "langevin_noise",
+    "metropolis",
     "precondition",
 ]
 
@@ -124,6 +125,35 @@ def gradient_descent(
     """
     unused = torch.Generator(z.device)
     return langevin(energy, z, step_size=step_size, n_steps=n_steps, generator=unused, temperature=0.0)
+
+
+@torch.no_grad()
+def metropolis(
+    misfit: Energy, z: Float[Tensor, "n *latent"], *, step_size: float, n_steps: int, generator: torch.Generator
+) -> Float[Tensor, "n *latent"]:
+    """Random steps that keep the prior N(0, I), taken or not as the observations say.
+
+    `z' = sqrt(1 - s^2) z + s u`, `u ~ N(0, I)`, is accepted with probability `min(1, p(y | z') / p(y | z))` (Neal 1998,
+    equation 15; Cotter et al. 2013). Its equilibrium is p(z | y) exactly, at every step size and for every network, one
+    of whose outputs jump with z included; it uses no gradient and suits observations that say little about z.
+
+    Args:
+        misfit: `-log p(y | z)` of each example, up to a constant.
+        z: Where the chains stand.
+        step_size: s, 0 to 1; at 1 every proposal is a fresh draw from the prior.
+        n_steps: Number of steps.
+        generator: Source of u and of the decisions, on its own device.
+    """
+    standing = misfit(z)
+    for _ in range(n_steps):
+        step = langevin_noise(z, step_size=step_size, generator=generator)
+        proposal = math.sqrt(1 - step_size**2) * z + step
+        proposed = misfit(proposal)
+        chance = torch.rand(len(z), generator=generator, device=generator.device).to(z)
+        accepted = chance.log() < standing - proposed
+        z = torch.where(accepted.view(-1, *[1] * (z.dim() - 1)), proposal, z)
+        standing = torch.where(accepted, proposed, standing)
+    return z
 
 
 @torch.no_grad()

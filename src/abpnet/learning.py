@@ -247,6 +247,14 @@ def _explain_away(
     """Inferential back-propagation for one batch."""
     model = state.model
     decoder = frozen_decoder(model.network, precision)
+    if recipe.inference == "metropolis":
+        return inference.metropolis(
+            lambda factors: -model.log_likelihood(factors, y, observation, decoder),
+            z,
+            step_size=recipe.step_size,
+            n_steps=recipe.n_steps,
+            generator=state.generator,
+        )
     root = None
     if recipe.preconditioned:
         decay = PRECISION_DECAY if state.updates else 0.0

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["DYNAMIC_RANGE", "error", "latent_moments", "psnr"]
+__all__ = ["DYNAMIC_RANGE", "difference_of_statistics", "error", "latent_moments", "psnr"]
 
 DYNAMIC_RANGE = 2.0
 
@@ -71,3 +71,14 @@ def latent_moments(z: Float[Tensor, "n d *map"]) -> dict[str, float]:
         "latent_std": float(z.std(correction=0)),
         "latent_divergence": float(divergence.mean()),
     }
+
+
+def difference_of_statistics(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> dict[str, float]:
+    """Root mean square difference of each kind of statistics, and under "distance" the mean of all kinds.
+
+    Args:
+        one: Statistics of a signal, those of one kind under one name.
+        other: Those of another signal.
+    """
+    kinds = {kind: float(np.sqrt(np.square(values - other[kind]).mean())) for kind, values in one.items()}
+    return {"distance": float(np.mean(list(kinds.values()))), **kinds}

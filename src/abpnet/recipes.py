@@ -27,6 +27,8 @@ class Recipe:
         batch_size: Examples in each weight update.
         average_decay: The weights kept in the end are a running mean with this decay per update; 0 = the last ones.
         learn_noise: Whether the emission's noise is re-estimated from the residuals.
+        inference: Langevin dynamics, or Metropolis steps from the prior (`inference.metropolis`), which leave out
+            `preconditioned` and `temperature`.
     """
 
     step_size: float
@@ -42,6 +44,7 @@ class Recipe:
     batch_size: int
     average_decay: float
     learn_noise: bool
+    inference: Literal["langevin", "metropolis"] = "langevin"
 
 
 RECIPES = {
@@ -91,6 +94,23 @@ RECIPES = {
         batch_size=1,
         average_decay=0.98,
         learn_noise=False,
+    ),
+    # Pieces of a photograph come from here or from there: choices, which have no gradient.
+    "patchwork": Recipe(
+        step_size=0.6,
+        n_steps=1,
+        preconditioned=False,
+        temperature=1.0,
+        start="prior",
+        optimizer="adam",
+        learning_rate=2e-3,
+        momentum=0.8,
+        learning_rate_horizon=400,
+        weight_decay=0.0,
+        batch_size=1,
+        average_decay=0.98,
+        learn_noise=False,
+        inference="metropolis",
     ),
     # Few frames, most of them alike, and a network that starts at their linear regression: small batches and steps.
     "video": Recipe(

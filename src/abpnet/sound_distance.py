@@ -8,7 +8,9 @@ from itertools import pairwise
 import numpy as np
 from jaxtyping import Float
 
-__all__ = ["distance", "mean_distance", "measure"]
+from abpnet.metrics import difference_of_statistics
+
+__all__ = ["mean_distance", "measure"]
 
 # Gammatone filters from this frequency to this fraction of the rate, evenly spaced in octaves.
 N_FILTERS, LOWEST, HIGHEST = 24, 60.0, 0.43
@@ -77,14 +79,8 @@ def measure(sound: Float[np.ndarray, "samples"], rate: int) -> dict[str, np.ndar
     }
 
 
-def distance(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> dict[str, float]:
-    """Root mean square difference of each kind of statistics, and under "distance" the mean of all kinds."""
-    kinds = {kind: float(np.sqrt(np.square(values - other[kind]).mean())) for kind, values in one.items()}
-    return {"distance": float(np.mean(list(kinds.values()))), **kinds}
-
-
 def mean_distance(sounds: Iterable[np.ndarray], original: Float[np.ndarray, "samples"], rate: int) -> dict[str, float]:
-    """The `distance` of each sound from the original, averaged over the sounds."""
+    """The distance of each sound from the original, averaged over the sounds."""
     truth = measure(original, rate)
-    rows = [distance(measure(sound, rate), truth) for sound in sounds]
+    rows = [difference_of_statistics(measure(sound, rate), truth) for sound in sounds]
     return {kind: float(np.mean([row[kind] for row in rows])) for kind in rows[0]}

@@ -114,15 +114,15 @@ def products(a: Float[Tensor, "n h w p"], b: Float[Tensor, "n h w q"]) -> Float[
     return a.mT @ b / a.shape[1]
 
 
-def fit_level(x: Float[Tensor, "1 colours h w"]) -> Level:
-    """The filters for one level of the training image's pyramid."""
+def fit_level(x: Float[Tensor, "n colours h w"]) -> Level:
+    """The filters for one level of the training images' pyramids."""
     filters = colour_filters(x.shape[1]).to(x)
     response = F.conv2d(x, filters)
     # Responses are centred, so that both signs fire about half of the time.
     scale = response.std((0, 2, 3)) + SMALLEST_STD
     blank = scale.new_zeros(2 * len(filters))
     raw = Level(filters / scale[:, None, None, None], response.mean((0, 2, 3)) / scale, blank, torch.diag(blank))
-    rectified = features(x, raw, periodic=False)[0].flatten(1)
+    rectified = features(x, raw, periodic=False).movedim(1, 0).flatten(1)
     variances, directions = torch.linalg.eigh(torch.cov(rectified))
     floor = WEAKEST * variances.mean() + SMALLEST_STD**2
     return raw._replace(means=rectified.mean(1), whitening=((variances.clamp(min=0) + floor).rsqrt() * directions).T)
@@ -150,7 +150,7 @@ class TextureStatistics:
         unmixing: From channels to decorrelated colours, strongest first.
         levels: The filters, fine to coarse.
         scales: What each statistic is multiplied by.
-        target: y, the statistics of the training image itself, its borders left out.
+        target: y, the statistics of the training images themselves, their borders left out.
         periodic: Whether images are taken as periodic, as those of `TextureNetwork` are by default.
     """
 
@@ -158,25 +158,27 @@ class TextureStatistics:
     unmixing: Float[Tensor, "colours c"]
     levels: tuple[Level, ...]
     scales: Float[Tensor, "k"]
-    target: Float[Tensor, "1 k"]
+    target: Float[Tensor, "n k"]
     periodic: bool = True
 
     @classmethod
-    def of(cls, image: Tensor) -> TextureStatistics:
-        """The statistics that suit a training image; `target` holds their values.
+    def of(cls, images: Tensor) -> TextureStatistics:
+        """The statistics that suit training images of one material; `target` holds their values.
 
         Args:
-            image: (c, h, w), the photograph in [-1, 1]; sides of at least 32 pixels.
+            images: (n, c, h, w) photographs in [-1, 1], or one (c, h, w); sides of at least 32 pixels.
 
         Raises:
-            ValueError: If the image has another number of axes or is too small.
+            ValueError: If the images have another number of axes or are too small.
         """
-        if image.dim() != 3 or min(image.shape[1:]) < 32:
+        x = images.detach().float()
+        x = x[None] if x.dim() == 3 else x
+        if x.dim() != 4 or min(x.shape[2:]) < 32:
             raise ValueError(
-                f"expected an image of shape (channels, height, width), sides of at least 32; got {tuple(image.shape)}"
+                "expected images of shape (n, channels, height, width), sides of at least 32; "
+                f"got {tuple(images.shape)}"
             )
-        x = image.detach().float()[None]
-        pixels = x[0].flatten(1)
+        pixels = x.movedim(1, 0).flatten(1)
         variances, directions = torch.linalg.eigh(torch.cov(pixels).reshape(len(pixels), len(pixels)))
         stds = variances.flip(0).clamp(min=0).sqrt()
         unmixing = directions.flip(1).T / stds.clamp(min=SMALLEST_COLOUR * stds[0])[:, None].clamp(min=FAINTEST)

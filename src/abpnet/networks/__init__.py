@@ -5,6 +5,7 @@ Every network maps (n, *latent_shape) to (n, *shape) and treats the examples of 
 
 from abpnet.networks.building import auto_network, build_network, describe_network, initialise
 from abpnet.networks.objects import ObjectNetwork
+from abpnet.networks.patchworks import PATCHWORK_STRIDE, PatchworkNetwork
 from abpnet.networks.sounds import SOUND_STRIDE, SoundNetwork
 from abpnet.networks.textures import TEXTURE_STRIDE, TextureNetwork
 from abpnet.networks.vectors import LinearNetwork, VectorNetwork
@@ -12,11 +13,13 @@ from abpnet.networks.videos import FRAMES_PER_POSITION, FrameNetwork, SpaceTimeN
 
 __all__ = [
     "FRAMES_PER_POSITION",
+    "PATCHWORK_STRIDE",
     "SOUND_STRIDE",
     "TEXTURE_STRIDE",
     "FrameNetwork",
     "LinearNetwork",
     "ObjectNetwork",
+    "PatchworkNetwork",
     "SoundNetwork",
     "SpaceTimeNetwork",
     "TextureNetwork",

@@ -12,6 +12,7 @@ from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from abpnet.networks.layers import LEAK
 from abpnet.networks.objects import ObjectNetwork
+from abpnet.networks.patchworks import PatchworkNetwork
 from abpnet.networks.sounds import SoundNetwork
 from abpnet.networks.textures import TextureNetwork
 from abpnet.networks.vectors import LinearNetwork, VectorNetwork
@@ -81,6 +82,7 @@ NETWORKS: dict[str, type[nn.Module]] = {
         FrameNetwork,
         LinearNetwork,
         ObjectNetwork,
+        PatchworkNetwork,
         SoundNetwork,
         SpaceTimeNetwork,
         TextureNetwork,

@@ -32,7 +32,7 @@ __all__ = [
 
 SECONDS_BETWEEN_CHECKPOINTS = 30.0
 # Settings that may name a file or folder, or something built in.
-SOURCES = ("source", "new_source", "input", "runs")
+SOURCES = ("source", "also", "new_source", "input", "runs")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,11 +18,12 @@ from abpnet.data.builtin import BUILTIN_PREFIX, SOUNDS, sound_recording
 from abpnet.data.sounds import load_sound, save_sound
 from abpnet.errors import InputError
 from abpnet.estimator import SMALLEST_NOISE
+from abpnet.metrics import difference_of_statistics
 from abpnet.networks import SOUND_STRIDE, SoundNetwork, initialise
 from abpnet.recipes import RECIPES
 from abpnet.rhythm import find_period
 from abpnet.runs import RunFolder
-from abpnet.sound_distance import distance, mean_distance, measure
+from abpnet.sound_distance import mean_distance, measure
 from abpnet.sound_statistics import LEAST_SAMPLES, SoundStatistics
 from abpnet.tasks.session import LearningSettings, check_number, curves, learn, new_network, reproduction
 
@@ -133,7 +134,7 @@ def run(settings: SoundSettings, folder: RunFolder) -> dict[str, Any]:
     rng = np.random.default_rng(settings.seed)
     noise = [phase_randomised(original[None], rng)[0] for _ in range(N_SCORED)]
     half = len(original) // 2
-    halves = distance(measure(original[:half], rate), measure(original[half:], rate))
+    halves = difference_of_statistics(measure(original[:half], rate), measure(original[half:], rate))
     table: list[dict[str, Any]] = [
         {"method": "abpnet, fresh z", **mean_distance(fresh, original, rate)},
         {"method": "noise of the same spectrum", **mean_distance(noise, original, rate)},
