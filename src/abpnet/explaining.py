@@ -20,7 +20,7 @@ from abpnet.observations import Complete, Observation, Operator, Projection, as_
 __all__ = ["as_model", "decode", "explain", "infer", "linear_measured", "linear_start", "posterior_draws", "regress"]
 
 # Rows are explained in batches of exactly this many (the last one padded): arithmetic libraries round differently for
-# different sizes, and no row may depend on how many others came along.
+# different sizes, and no row may depend on how many others came along. Maps make large signals, one at a time.
 BATCH = 64
 MODE_STEPS = 300
 # Draws of white noise from which the variances of its measurements are told.
@@ -28,11 +28,16 @@ NOISE_DRAWS = 64
 DRAW_STEP_SIZE, STEPS_BEFORE_FIRST_DRAW, STEPS_BETWEEN_DRAWS = 0.5, 40, 4
 
 
-def _batches(n: int) -> Iterator[tuple[Tensor, slice]]:
+def _batch_size(latent_shape: Sequence[int]) -> int:
+    return BATCH if len(latent_shape) == 1 else 1
+
+
+def _batches(n: int, latent_shape: Sequence[int]) -> Iterator[tuple[Tensor, slice]]:
     """Indices of each batch, padded by repeating its first row, and where the result goes."""
-    for first in range(0, n, BATCH):
-        rows = torch.arange(first, first + BATCH)
-        yield torch.where(rows < n, rows, first), slice(first, min(first + BATCH, n))
+    size = _batch_size(latent_shape)
+    for first in range(0, n, size):
+        rows = torch.arange(first, first + size)
+        yield torch.where(rows < n, rows, first), slice(first, min(first + size, n))
 
 
 @torch.no_grad()
@@ -41,7 +46,9 @@ def decode(
 ) -> Float[Tensor, "n *shape"]:
     """Signals f(z) on the CPU."""
     decoder, device = frozen_decoder(model.network, precision), _device(model)
-    signals = [decoder(z[index].to(device)).cpu()[: rows.stop - rows.start] for index, rows in _batches(len(z))]
+    signals = []
+    for index, rows in _batches(len(z), z.shape[1:]):
+        signals.append(decoder(z[index].to(device)).cpu()[: rows.stop - rows.start])
     return torch.cat(signals)
 
 
@@ -69,7 +76,7 @@ def explain(
     """
     decoder, device = frozen_decoder(model.network, precision), _device(model)
     modes = torch.empty_like(start)
-    for index, rows in _batches(len(y)):
+    for index, rows in _batches(len(y), start.shape[1:]):
         batch, seen = y[index].to(device), observation.select(index).to(device)
         z, _ = find_mode(
             partial(model.energy, y=batch, observation=seen, decoder=decoder), start[index].to(device), n_steps=n_steps
@@ -98,7 +105,7 @@ def posterior_draws(
     """
     decoder, device = frozen_decoder(model.network, precision), _device(model)
     batches = []
-    for index in torch.arange(len(y)).split(BATCH):
+    for index in torch.arange(len(y)).split(_batch_size(model.latent_shape)):
         seen, z = observation.select(index).to(device), start[index].to(device)
         root = precondition(model.latent_precision(z, generator, seen, decoder, SCORES_PER_FACTOR))
         batches.append((partial(model.energy, y=y[index].to(device), observation=seen, decoder=decoder), root, z))
@@ -171,7 +178,7 @@ def linear_start(
         return start
     # The last bits of a matrix product depend on a row's place in the batch; rounding to float32 drops them.
     exact = FactorAnalysis(*(parameter.double() for parameter in linear))
-    for index, rows in _batches(len(y)):
+    for index, rows in _batches(len(y), latent_shape):
         observed = observation.select(index).observed
         observed = None if observed is None else observed.expand_as(y[index]).flatten(1)
         mean = factor_analysis.posterior(exact, y[index].flatten(1).double(), observed).mean
