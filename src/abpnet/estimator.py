@@ -25,7 +25,6 @@ from abpnet.arrays import (
     check_measurements,
     check_range,
     converter,
-    fill_in,
     mean_of,
     seed_of,
     signal_shape,
@@ -35,13 +34,16 @@ from abpnet.arrays import (
 from abpnet.emissions import Gaussian
 from abpnet.explaining import decode, explain, linear_start, posterior_draws, regress
 from abpnet.factor_analysis import FactorAnalysis
+from abpnet.imputing import fill_in_draw, fill_in_mean
 from abpnet.learning import Iteration, alternate, begin
 from abpnet.model import GeneratorModel
 from abpnet.networks import auto_network, initialise
 from abpnet.observations import Complete, Observation, as_observation, hide_missing, unmasked
 from abpnet.precision import PRECISIONS, try_precisions
 from abpnet.recipes import RECIPES, Recipe
+from abpnet.residuals import ResidualField
 from abpnet.runs import delay_interruption
+from abpnet.whitening import whiten
 
 __all__ = ["GeneratorNetwork"]
 
@@ -64,9 +66,8 @@ class GeneratorNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             take one.
         network: "auto", or any `torch.nn.Module` that maps (n, *latent_shape) to (n, *shape) and treats the examples
             of a batch independently of one another.
-        noise_std: Standard deviation sigma of the noise in the units of the data, where it starts if the recipe
-            re-estimates it.
-        recipe: "default", "paper" (the original's optimiser and step sizes), or a `Recipe`.
+        noise_std: Standard deviation sigma of the noise in the units of the data, or its start if it is learned.
+        recipe: "default", "correlated" (images with much hidden), "paper" (the original's step sizes), or a `Recipe`.
         max_iter: Passes over the examples at most.
         max_seconds: Seconds of learning at most.
         device: "auto", "cpu", "cuda", ...
@@ -75,11 +76,12 @@ class GeneratorNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         verbose: Show progress.
 
     Attributes:
-        model_: The `GeneratorModel` that was learned.
+        model_: The learned `GeneratorModel`.
         latents_: (n, *latent_shape) where the chains of the training examples stand.
         history_: One dictionary per iteration.
         n_iter_: Iterations run.
         precision_: The precision used, and what the trial found.
+        residuals_: The field of the residuals; None = white.
     """
 
     def __init__(
@@ -152,9 +154,7 @@ class GeneratorNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             raise ValueError("nothing in X was observed; learning needs at least one entry")
         shape = signal_shape(y, seen)
         self.model_ = self._build_model(shape, generator, indirect=not isinstance(unmasked(seen), Complete))
-        if shape is None:
-            shape = tuple(self.model_.sample(1, torch.Generator(generator.device)).shape[1:])
-        self.signal_shape_ = shape
+        self.signal_shape_ = shape or tuple(self.model_.sample(1, torch.Generator(generator.device)).shape[1:])
         self.n_features_in_ = self.signal_shape_[0]
         self.state_ = begin(self.model_, y, seen, recipe=recipe, generator=generator)
         self.precision_ = self._choose_precision(y, seen, recipe)
@@ -177,6 +177,7 @@ class GeneratorNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         """Keep the averaged weights, and regress signals on factors linearly to give inference a start."""
         self.n_iter_ = self.state_.iteration
         self.latents_ = self.state_.latents.values.numpy()
+        self.residuals_: ResidualField | None = self.state_.residuals
         self.model_.network.load_state_dict(self.state_.averaged, strict=False)
         self.linear_start_: FactorAnalysis | None = None
         if len(self.model_.latent_shape) == 1:
@@ -226,11 +227,9 @@ class GeneratorNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
 
         Args:
             X: (n, *shape), NaN = missing; what is not missing is returned as it came.
-            n_imputations: None = fill in the posterior mean; else draw that many times from the posterior of the
-                missing entries, noise included, as multiple imputation wants.
+            n_imputations: None = fill in the posterior mean; else that many draws from the posterior, noise included.
             random_state: Seed of the draws.
-            start: (n, *latent_shape) where the chains start, such as `latents_` for the training examples; the
-                posterior mode by default.
+            start: (n, *latent_shape) start of the chains, such as `latents_`; the posterior mode by default.
 
         Returns:
             (n, *shape), or (n_imputations, n, *shape).
@@ -241,10 +240,11 @@ class GeneratorNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         y, observation, convert = self._validate(X, None)
         signals = self._draw(y, observation, start, random_state)
         if n_imputations is None:
-            return convert(fill_in(y, observation, mean_of(islice(signals, POSTERIOR_DRAWS))))
-        noise = torch.Generator().manual_seed(seed_of(random_state))
-        noisy = (self.model_.emission.sample(signal, noise) for signal in islice(signals, n_imputations))
-        return convert(torch.stack([fill_in(y, observation, signal) for signal in noisy]))
+            mean = mean_of(islice(signals, POSTERIOR_DRAWS))
+            return convert(fill_in_mean(y, observation, mean, self.residuals_))
+        chance = self.residuals_, self.model_.emission, torch.Generator().manual_seed(seed_of(random_state))
+        drawn = [fill_in_draw(y, observation, signal, *chance) for signal in islice(signals, n_imputations)]
+        return convert(torch.stack(drawn))
 
     def sample(self, n: int = 1, *, latent_shape: Sequence[int] | None = None, random_state: Any = None) -> np.ndarray:
         """New signals f(z), z drawn from the prior, (n, *shape).
@@ -269,6 +269,7 @@ class GeneratorNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
 
     def _explain(self, y: Tensor, observation: Observation) -> Tensor:
         start = linear_start(self.linear_start_, y, observation, self.model_.latent_shape, self.signal_shape_)
+        y, observation = whiten(y, observation, self.residuals_, self.model_.emission)
         return explain(self.model_, y, observation, start, self.precision_["precision"])
 
     def _draw(self, y: Tensor, observation: Observation, start: Any, random_state: Any) -> Iterator[Tensor]:
@@ -276,6 +277,7 @@ class GeneratorNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         z = self._explain(y, observation) if start is None else to_tensor(start)
         check_factors("start", z, self.model_.latent_shape, len(y))
         generator = torch.Generator(self._device()).manual_seed(seed_of(random_state))
+        y, observation = whiten(y, observation, self.residuals_, self.model_.emission)
         chains = posterior_draws(self.model_, y, observation, z, generator, self.precision_["precision"])
         return (self._decode(factors) for factors in chains)
 

@@ -61,6 +61,8 @@ class CompleteSettings(RecoverySettings):
     mask: str = "nan"
     """What to hide: pepper:FRACTION[:BLOCK], region:SIDE, a black (hidden) and white FILE.png, or nan = nothing more
     than what is missing already."""
+    correlated: bool = True
+    """Learn how neighbouring pixels vary together beyond what the factors explain, and use it."""
 
 
 def _by_auto_encoder(
@@ -134,7 +136,8 @@ def run(settings: CompleteSettings, folder: RunFolder) -> dict[str, Any]:
             f"({empty.sum()} such of {len(empty)}); remove it or hide less"
         )
     is_new = split(settings, len(observed), n_last, rng)
-    network = new_network(settings, latent_dim=settings.latent_dim, noise_std=settings.noise_std)
+    recipe = "correlated" if settings.correlated else "default"
+    network = new_network(settings, latent_dim=settings.latent_dim, noise_std=settings.noise_std, recipe=recipe)
     network = learn(network, observed[~is_new], folder, title="learning")
 
     def complete(index: np.ndarray, training: bool) -> np.ndarray:
