@@ -30,7 +30,7 @@ from abpnet.residuals import ResidualField
 from abpnet.runs import by_part
 from abpnet.whitening import neighbours_of, whiten
 
-__all__ = ["Iteration", "LearningState", "alternate", "begin"]
+__all__ = ["Iteration", "LearningState", "alternate", "begin", "estimate_residuals"]
 
 # Running means: the latent factors' posterior precision over batches, the noise variance over weight updates.
 PRECISION_DECAY, NOISE_DECAY = 0.95, 0.98
@@ -298,11 +298,24 @@ def _update_weights(
     return energies.detach(), signal.detach()
 
 
-def _estimate_residuals(state: LearningState, y: Tensor, observation: Observation, precision: str) -> ResidualField:
-    """The field of the residuals at the chains: with factors drawn from their posterior, EM's update."""
-    residual = y - decode(state.model, state.latents.values, precision).to(y.device)
-    observed = torch.ones_like(y, dtype=torch.bool) if observation.observed is None else observation.observed
-    return residuals.estimate(residual, observed)
+def estimate_residuals(
+    state: LearningState, y: Tensor, observation: Observation, precision: str = "float32"
+) -> ResidualField | None:
+    """The field of the residuals at the chains; None if the signal is no image (n, channels, height, width).
+
+    With factors drawn from their posterior, that is EM's update of the noise.
+
+    Args:
+        state: Whose chains and weights are used.
+        y: Observations, finite everywhere.
+        observation: How they came about.
+        precision: Arithmetic inside the network.
+    """
+    if y.dim() != 4 or not isinstance(unmasked(observation), Complete):
+        return None
+    residual = y.cpu() - decode(state.model, state.latents.values, precision)
+    observed = torch.ones_like(residual) if observation.observed is None else observation.observed.cpu()
+    return residuals.estimate(residual, observed.bool())
 
 
 def alternate(
@@ -338,14 +351,14 @@ def alternate(
     if state is None:
         generator = generator or torch.Generator(device).manual_seed(0)
         state = begin(model, y, observation, recipe=recipe, generator=generator)
-    correlated = recipe.correlated_noise and y.dim() == 4 and isinstance(unmasked(observation), Complete)
-    neighbours = neighbours_of(y, observation) if correlated else None
+    whitened = recipe.residuals == "whitened" and y.dim() == 4 and isinstance(unmasked(observation), Complete)
+    neighbours = neighbours_of(y, observation) if whitened else None
     told, telling = whiten(y, observation, state.residuals, model.emission, neighbours)
     start = time.monotonic() - state.seconds
     while True:
         passes = state.iteration / PASSES_BEFORE_FIELD
-        if correlated and passes >= 1 and math.log2(passes).is_integer():
-            state.residuals = _estimate_residuals(state, y, observation, precision)
+        if whitened and passes >= 1 and math.log2(passes).is_integer():
+            state.residuals = estimate_residuals(state, y, observation, precision)
             told, telling = whiten(y, observation, state.residuals, model.emission, neighbours)
         energy, residual, n_observed = torch.zeros(3, device=device).unbind()
         order = torch.randperm(len(y), generator=state.generator, device=state.generator.device).cpu()

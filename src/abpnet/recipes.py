@@ -27,8 +27,9 @@ class Recipe:
         batch_size: Examples in each weight update.
         average_decay: The weights kept in the end are a running mean with this decay per update; 0 = the last ones.
         learn_noise: Whether the emission's noise is re-estimated from the residuals.
-        correlated_noise: Whether residuals of images (channels, height, width) are a Gaussian field that is learned as
-            well (see `residuals`), instead of white; of no effect on other signals and on indirect data.
+        residuals: What residuals of images (channels, height, width) are taken for: "white" noise; "kriged" = that, but
+            after learning a Gaussian field, which carries them to hidden entries (see `residuals`); "whitened" = such a
+            field while learning as well (see `whitening`). Those of other signals and of indirect data are white.
     """
 
     step_size: float
@@ -44,7 +45,7 @@ class Recipe:
     batch_size: int
     average_decay: float
     learn_noise: bool
-    correlated_noise: bool = False
+    residuals: Literal["white", "kriged", "whitened"] = "white"
 
 
 RECIPES = {
@@ -128,5 +129,7 @@ RECIPES = {
         learn_noise=True,
     ),
 }
-# Images of which little is observed: factors that take neighbouring pixels for independent witnesses believe too much.
-RECIPES["correlated"] = replace(RECIPES["default"], correlated_noise=True)
+# Images with hidden pixels: their observed neighbours tell about them.
+RECIPES["kriged"] = replace(RECIPES["default"], residuals="kriged")
+# Images of which little is observed: factors that take neighbours for independent witnesses believe them too much.
+RECIPES["whitened"] = replace(RECIPES["default"], residuals="whitened")

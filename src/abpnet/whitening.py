@@ -60,14 +60,15 @@ def _earlier(places: np.ndarray) -> np.ndarray:
     return ranks
 
 
-def find_neighbours(observed: Bool[Tensor, "n 1 h w"]) -> Neighbours:
+def find_neighbours(observed: Bool[Tensor, "n 1 h w"], length: int | None = None) -> Neighbours:
     """The neighbours by which residuals are made white.
 
     Args:
         observed: True where a pixel was observed.
+        length: p; the most pixels observed in one image by default.
     """
     n, width, seen = len(observed), observed.shape[-1], observed.numpy()[:, 0]
-    most = max(1, int(seen.sum((1, 2)).max()))
+    most = length or max(1, int(seen.sum((1, 2)).max()))
     pixel = np.zeros((n, most), np.int32)
     neighbour = np.zeros((n, most, N_NEIGHBOURS), np.int32)
     # A pixel of padding is a pattern of its own, since no pixel is its own neighbour.
@@ -114,7 +115,8 @@ class Whitening:
 
     def __call__(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c p"]:
         """L x of each image."""
-        turned = torch.einsum("ck,nchw->nkhw", self.axes, x).flatten(2)
+        # Not a matrix product: those of few columns round by a row's place in the batch.
+        turned = torch.stack([(x * axis.view(-1, 1, 1)).sum(1) for axis in self.axes.T], 1).flatten(2)
         (n, p, m), c = self.neighbour.shape, len(self.axes)
         own = turned.gather(2, self.pixel.long().unsqueeze(1).expand(n, c, p))
         near = turned.gather(2, self.neighbour.long().view(n, 1, p * m).expand(n, c, p * m)).view(n, c, p, m)
@@ -163,12 +165,19 @@ def whitening(field: ResidualField, neighbours: Neighbours, noise_std: float) ->
     return Whitening(axes, neighbours.pixel, neighbours.neighbour, neighbours.pattern, weight, gain)
 
 
-def neighbours_of(y: Float[Tensor, "n c h w"], observation: Observation) -> Neighbours:
-    """Neighbours among the observed pixels; what is hidden in one channel of a pixel is not used in the others."""
+def neighbours_of(y: Float[Tensor, "n c h w"], observation: Observation, whole: bool = False) -> Neighbours:
+    """Neighbours among the observed pixels; what is hidden in one channel of a pixel is not used in the others.
+
+    Args:
+        y: Observations.
+        observation: How they came about.
+        whole: Whether to pad to the size of the images, so that sums over pixels are rounded alike whatever is observed
+            of other images.
+    """
     observed = torch.ones(len(y), 1, *y.shape[2:], dtype=torch.bool)
     if observation.observed is not None:
         observed = observation.observed.cpu().expand(y.shape).all(1, keepdim=True)
-    return find_neighbours(observed)
+    return find_neighbours(observed, observed[0].numel() if whole else None)
 
 
 def whiten(
@@ -177,6 +186,7 @@ def whiten(
     field: ResidualField | None,
     emission: Emission,
     neighbours: Neighbours | None = None,
+    whole: bool = False,
 ) -> tuple[Tensor, Observation]:
     """Observations and how they came about, such that the emission's white noise stands for residuals of the field.
 
@@ -188,9 +198,10 @@ def whiten(
         field: Of the residuals.
         emission: Of the model.
         neighbours: `neighbours_of` y, if they are known.
+        whole: See `neighbours_of`.
     """
     if field is None or not isinstance(emission, Gaussian) or not isinstance(unmasked(observation), Complete):
         return y, observation
-    filters = whitening(field, neighbours or neighbours_of(y, observation), emission.noise_std)
+    filters = whitening(field, neighbours or neighbours_of(y, observation, whole), emission.noise_std)
     white = [filters.select(rows)(y[rows].cpu()) for rows in torch.arange(len(y)).split(EXAMPLES)]
     return torch.cat(white).to(y.device), filters
