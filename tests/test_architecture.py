@@ -24,6 +24,7 @@ FLOORS = [
         "networks.layers",
         "cochlea",
         "lattice",
+        "residuals",
     },
     {
         "networks.vectors",
@@ -35,6 +36,7 @@ FLOORS = [
         "sound_distance",
         "temporal_statistics",
         "texture_distance",
+        "whitening",
     },
     {"networks.videos"},
     {
@@ -55,7 +57,7 @@ FLOORS = [
         "baselines.linear_dynamics",
         "recurrent",
     },
-    {"inference", "data.images", "networks", "rhythm", "baselines.bottom_up", "baselines.imputers"},
+    {"inference", "imputing", "data.images", "networks", "rhythm", "baselines.bottom_up", "baselines.imputers"},
     {"data.masks", "data.videos", "figures", "explaining", "precision"},
     {"data", "learning", "baselines.sensing", "baselines.vae", "baselines.dcgan", "evaluation"},
     {"saving", "progress"},

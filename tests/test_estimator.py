@@ -37,11 +37,13 @@ def images(n=10, seed=0, missing=0.3):
     return np.where(rng.random(x.shape) < missing, np.float32(np.nan), x)
 
 
-@pytest.fixture(scope="module")
-def fitted():
+@pytest.fixture(scope="module", params=["default", "kriged", "whitened"])
+def fitted(request):
+    """Six passes are one more than those with white residuals."""
     with torch.device("meta"):
         network = ObjectNetwork(3, (1, 8, 8), 32)
-    return GeneratorNetwork(3, network=network, max_iter=3, verbose=False).fit(images())
+    passes = 6 if request.param == "whitened" else 3
+    return GeneratorNetwork(3, network=network, max_iter=passes, recipe=request.param, verbose=False).fit(images())
 
 
 def test_every_method_returns_what_it_promises(fitted):
@@ -61,7 +63,7 @@ def test_every_method_returns_what_it_promises(fitted):
     assert fitted.sample(2).shape == (2, 1, 8, 8)
     np.testing.assert_array_equal(fitted.sample(2, random_state=1), fitted.sample(2, random_state=1))
     assert fitted.latents_.shape == (10, 3)
-    assert len(fitted.history_) == fitted.n_iter_ == 3
+    assert len(fitted.history_) == fitted.n_iter_ == (6 if fitted.recipe == "whitened" else 3)
 
 
 def test_tensors_come_back_for_tensors(fitted):
@@ -145,6 +147,8 @@ def test_saved_and_loaded_it_is_the_same(fitted, tmp_path):
     np.testing.assert_array_equal(loaded.transform(x), fitted.transform(x))
     np.testing.assert_array_equal(loaded.sample(3), fitted.sample(3))
     np.testing.assert_array_equal(loaded.latents_, fitted.latents_)
+    np.testing.assert_array_equal(loaded.impute(x), fitted.impute(x))
+    assert (loaded.residuals_ is None) == (fitted.recipe == "default")
     assert loaded.history_ == fitted.history_
     assert sorted(path.name for path in (tmp_path / "model").iterdir()) == ["state.json", "state.safetensors"]
 
@@ -236,6 +240,30 @@ def test_values_under_a_mask_are_not_even_looked_at(fitted, junk):
         GeneratorNetwork(**FAST).fit(values, observation=mask).latents_ for values in (x, np.where(observed, x, junk))
     )
     np.testing.assert_array_equal(again, other)
+
+
+@pytest.mark.parametrize("n_imputations", [None, 2])
+def test_an_image_of_which_nothing_was_observed_is_imputed(fitted, n_imputations):
+    assert np.isfinite(fitted.impute(images(3, missing=1), n_imputations)).all()
+
+
+def test_imputed_pixels_follow_their_neighbours_where_residuals_are_correlated():
+    """Clouds, each of its own shape, of which one factor knows next to nothing."""
+    rng = np.random.default_rng(0)
+    noise = np.lib.stride_tricks.sliding_window_view(rng.normal(size=(80, 1, 10, 10)), (3, 3), axis=(2, 3))
+    whole = (0.9 * noise.mean((4, 5))).clip(-1, 1).astype(np.float32)
+    hidden = rng.random(whole.shape) < 0.3
+    shown = np.where(hidden, np.float32(np.nan), whole)
+    errors = {}
+    for recipe in ("default", "kriged", "whitened"):
+        network = LinearNetwork(1, (1, 8, 8))
+        for weight in network.parameters():
+            torch.nn.init.zeros_(weight)
+        estimator = GeneratorNetwork(1, network=network, recipe=recipe, max_iter=6, verbose=False).fit(shown)
+        filled = estimator.impute(shown, start=estimator.latents_)
+        errors[recipe] = np.abs(filled - whole)[hidden].mean()
+    assert errors["kriged"] < 0.7 * errors["default"], errors
+    assert errors["whitened"] < 0.7 * errors["default"], errors
 
 
 @pytest.mark.parametrize("shape", [(10, 8, 8), (8, 8), (5, 1, 8, 8), (10, 1, 9, 9)], ids=str)

@@ -12,7 +12,7 @@ from abpnet import factor_analysis as fa
 from abpnet.errors import InputError
 from abpnet.inference import gradient_descent
 from abpnet.learning import alternate, begin
-from abpnet.networks import LinearNetwork, ObjectNetwork, initialise
+from abpnet.networks import LinearNetwork, ObjectNetwork, auto_network, initialise
 from abpnet.recipes import RECIPES
 
 
@@ -64,15 +64,24 @@ def image_case(recipe, precision="float32"):
 
 
 SMALL = replace(RECIPES["default"], batch_size=4, n_steps=2, learn_noise=True)
+WHITENED = replace(RECIPES["whitened"], batch_size=4, n_steps=2)
+
+
+@pytest.fixture
+def early_field(monkeypatch):
+    """Residuals become a field after the first pass, and another one after the second and the fourth."""
+    monkeypatch.setattr("abpnet.learning.PASSES_BEFORE_FIELD", 1)
 
 
 def without_seconds(facts):
     return facts | {"seconds": 0, "history": [row | {"seconds": 0} for row in facts["history"]]}
 
 
-@pytest.mark.parametrize("recipe", [SMALL, replace(RECIPES["paper"], batch_size=4)], ids=["default", "paper"])
+@pytest.mark.parametrize(
+    "recipe", [SMALL, replace(RECIPES["paper"], batch_size=4), WHITENED], ids=["default", "paper", "whitened"]
+)
 @pytest.mark.parametrize("stop", [0, 1, 3])
-def test_resuming_equals_never_having_stopped(recipe, stop):
+def test_resuming_equals_never_having_stopped(recipe, stop, early_field):
     whole, iterations = image_case(recipe)
     rows = [next(iterations) for _ in range(5)]
     first, iterations = image_case(recipe)
@@ -163,7 +172,8 @@ def test_examples_are_shuffled_in_every_iteration(monkeypatch):
     assert first != second
 
 
-def test_hidden_pixels_never_influence_learning():
+@pytest.mark.parametrize("recipe", [SMALL, WHITENED], ids=["white", "whitened"])
+def test_hidden_pixels_never_influence_learning(recipe, early_field):
     y = torch.rand(9, 1, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
     observed = torch.rand(y.shape, generator=torch.Generator().manual_seed(1)) < 0.5
     outcomes = []
@@ -171,8 +181,8 @@ def test_hidden_pixels_never_influence_learning():
         generator = torch.Generator().manual_seed(2)
         model = abpnet.GeneratorModel(initialise(ObjectNetwork(3, (1, 8, 8), 32), generator), (3,))
         values = torch.where(observed, y, junk)
-        state = begin(model, values, abpnet.Mask(observed), recipe=SMALL, generator=generator)
-        iterations = alternate(model, values, abpnet.Mask(observed), recipe=SMALL, state=state)
+        state = begin(model, values, abpnet.Mask(observed), recipe=recipe, generator=generator)
+        iterations = alternate(model, values, abpnet.Mask(observed), recipe=recipe, state=state)
         row = [next(iterations) for _ in range(3)][-1]
         outcomes.append((state.tensors(), replace(row, seconds=0.0)))
     for tensors, row in outcomes[1:]:
@@ -241,3 +251,20 @@ def test_learning_recovers_hidden_entries_better_than_the_mean():
     hidden = ~observed.numpy()
     ours = np.abs(filled - y.numpy())[hidden].mean()
     assert ours < 0.7 * np.abs(y.numpy() - y.numpy().mean(0))[hidden].mean()
+
+
+def test_residuals_are_a_field_only_where_the_recipe_says_and_the_signal_has_space(early_field):
+    generator = torch.Generator().manual_seed(0)
+    for shape, recipe, expected in (
+        ((1, 8, 8), WHITENED, True),
+        ((1, 8, 8), SMALL, False),
+        ((64,), WHITENED, False),
+    ):
+        y = torch.rand(9, *shape, generator=generator) * 2 - 1
+        model = abpnet.GeneratorModel(initialise(auto_network((3,), shape, False), generator), (3,))
+        state = begin(model, y, recipe=recipe, generator=generator)
+        iterations = alternate(model, y, recipe=recipe, state=state)
+        next(iterations)
+        assert state.residuals is None
+        next(iterations)
+        assert (state.residuals is not None) == expected

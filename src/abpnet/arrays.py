@@ -13,6 +13,7 @@ from torch import Tensor
 from abpnet.observations import Complete, Observation, Projection, check_mask, unmasked
 
 __all__ = [
+    "check_count",
     "check_factors",
     "check_measurements",
     "check_range",
@@ -48,6 +49,16 @@ def without_hidden(X: Any, observation: Observation) -> Any:
     check_mask(observation.observed.shape, X.shape)
     hidden = ~observation.observed.cpu().numpy()
     return np.where(hidden, np.nan, np.where(hidden, 0, X)).astype(np.float32)
+
+
+def check_count(name: str, count: int) -> None:
+    """Refuse a number below 1.
+
+    Raises:
+        ValueError: If it is.
+    """
+    if count < 1:
+        raise ValueError(f"{name} must be at least 1, got {count}")
 
 
 def check_factors(name: str, z: Tensor, latent_shape: tuple[int, ...], n: int | None = None) -> None:

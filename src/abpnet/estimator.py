@@ -21,11 +21,11 @@ from torch import Tensor, nn
 
 from abpnet import saving
 from abpnet.arrays import (
+    check_count,
     check_factors,
     check_measurements,
     check_range,
     converter,
-    fill_in,
     mean_of,
     seed_of,
     signal_shape,
@@ -35,13 +35,16 @@ from abpnet.arrays import (
 from abpnet.emissions import Gaussian
 from abpnet.explaining import decode, explain, linear_start, posterior_draws, regress
 from abpnet.factor_analysis import FactorAnalysis
-from abpnet.learning import Iteration, alternate, begin
+from abpnet.imputing import fill_in_draw, fill_in_mean
+from abpnet.learning import Iteration, alternate, begin, estimate_residuals
 from abpnet.model import GeneratorModel
 from abpnet.networks import auto_network, initialise
 from abpnet.observations import Complete, Observation, as_observation, hide_missing, unmasked
 from abpnet.precision import PRECISIONS, try_precisions
 from abpnet.recipes import RECIPES, Recipe
+from abpnet.residuals import ResidualField
 from abpnet.runs import delay_interruption
+from abpnet.whitening import whiten
 
 __all__ = ["GeneratorNetwork"]
 
@@ -64,9 +67,8 @@ class GeneratorNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             take one.
         network: "auto", or any `torch.nn.Module` that maps (n, *latent_shape) to (n, *shape) and treats the examples
             of a batch independently of one another.
-        noise_std: Standard deviation sigma of the noise in the units of the data, where it starts if the recipe
-            re-estimates it.
-        recipe: "default", "paper" (the original's optimiser and step sizes), or a `Recipe`.
+        noise_std: Standard deviation sigma of the noise in the units of the data, or its start if it is learned.
+        recipe: Name of one of `recipes.RECIPES`, such as "default", "whitened" or "paper", or a `Recipe`.
         max_iter: Passes over the examples at most.
         max_seconds: Seconds of learning at most.
         device: "auto", "cpu", "cuda", ...
@@ -75,11 +77,12 @@ class GeneratorNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         verbose: Show progress.
 
     Attributes:
-        model_: The `GeneratorModel` that was learned.
+        model_: The learned `GeneratorModel`.
         latents_: (n, *latent_shape) where the chains of the training examples stand.
         history_: One dictionary per iteration.
         n_iter_: Iterations run.
         precision_: The precision used, and what the trial found.
+        residuals_: The field of the residuals; None = white.
     """
 
     def __init__(
@@ -152,9 +155,7 @@ class GeneratorNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             raise ValueError("nothing in X was observed; learning needs at least one entry")
         shape = signal_shape(y, seen)
         self.model_ = self._build_model(shape, generator, indirect=not isinstance(unmasked(seen), Complete))
-        if shape is None:
-            shape = tuple(self.model_.sample(1, torch.Generator(generator.device)).shape[1:])
-        self.signal_shape_ = shape
+        self.signal_shape_ = shape or tuple(self.model_.sample(1, torch.Generator(generator.device)).shape[1:])
         self.n_features_in_ = self.signal_shape_[0]
         self.state_ = begin(self.model_, y, seen, recipe=recipe, generator=generator)
         self.precision_ = self._choose_precision(y, seen, recipe)
@@ -171,12 +172,15 @@ class GeneratorNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
                 yield next(learning)
         finally:
             learning.close()
-            self._conclude()
+            self._conclude(recipe, y, seen)
 
-    def _conclude(self) -> None:
+    def _conclude(self, recipe: Recipe, y: Tensor, observation: Observation) -> None:
         """Keep the averaged weights, and regress signals on factors linearly to give inference a start."""
         self.n_iter_ = self.state_.iteration
         self.latents_ = self.state_.latents.values.numpy()
+        self.residuals_: ResidualField | None = self.state_.residuals
+        if recipe.residuals == "kriged":
+            self.residuals_ = estimate_residuals(self.state_, y, observation, self.precision_["precision"])
         self.model_.network.load_state_dict(self.state_.averaged, strict=False)
         self.linear_start_: FactorAnalysis | None = None
         if len(self.model_.latent_shape) == 1:
@@ -206,45 +210,38 @@ class GeneratorNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         return self.inverse_transform(self.transform(X))
 
     def recover(self, Y: Any, observation: Any, random_state: Any = 0, start: Any = None) -> Any:
-        """Signals that explain measurements of them: their posterior mean.
+        """Signals (n, *shape) that explain measurements of them: their posterior mean.
 
         Args:
             Y: (n, *measured) measurements; NaN = missing.
             observation: How Y came about, as in `fit`.
             random_state: Seed of the draws that are averaged.
             start: (n, *latent_shape) where the chains start, as in `impute`.
-
-        Returns:
-            (n, *shape).
         """
         check_is_fitted(self)
         y, observation, convert = self._validate(Y, observation)
         return convert(mean_of(islice(self._draw(y, observation, start, random_state), POSTERIOR_DRAWS)))
 
     def impute(self, X: Any, n_imputations: int | None = None, random_state: Any = 0, start: Any = None) -> Any:
-        """Fill in what is missing.
+        """Fill in what is missing: (n, *shape), or (n_imputations, n, *shape).
 
         Args:
             X: (n, *shape), NaN = missing; what is not missing is returned as it came.
-            n_imputations: None = fill in the posterior mean; else draw that many times from the posterior of the
-                missing entries, noise included, as multiple imputation wants.
+            n_imputations: None = fill in the posterior mean; else that many draws from the posterior, noise included.
             random_state: Seed of the draws.
-            start: (n, *latent_shape) where the chains start, such as `latents_` for the training examples; the
-                posterior mode by default.
-
-        Returns:
-            (n, *shape), or (n_imputations, n, *shape).
+            start: (n, *latent_shape) start of the chains, such as `latents_`; the posterior mode by default.
         """
         check_is_fitted(self)
-        if n_imputations is not None and n_imputations < 1:
-            raise ValueError(f"n_imputations must be at least 1, got {n_imputations}")
+        if n_imputations is not None:
+            check_count("n_imputations", n_imputations)
         y, observation, convert = self._validate(X, None)
         signals = self._draw(y, observation, start, random_state)
         if n_imputations is None:
-            return convert(fill_in(y, observation, mean_of(islice(signals, POSTERIOR_DRAWS))))
-        noise = torch.Generator().manual_seed(seed_of(random_state))
-        noisy = (self.model_.emission.sample(signal, noise) for signal in islice(signals, n_imputations))
-        return convert(torch.stack([fill_in(y, observation, signal) for signal in noisy]))
+            mean = mean_of(islice(signals, POSTERIOR_DRAWS))
+            return convert(fill_in_mean(y, observation, mean, self.residuals_))
+        chance = self.residuals_, self.model_.emission, torch.Generator().manual_seed(seed_of(random_state))
+        drawn = [fill_in_draw(y, observation, signal, *chance) for signal in islice(signals, n_imputations)]
+        return convert(torch.stack(drawn))
 
     def sample(self, n: int = 1, *, latent_shape: Sequence[int] | None = None, random_state: Any = None) -> np.ndarray:
         """New signals f(z), z drawn from the prior, (n, *shape).
@@ -255,8 +252,7 @@ class GeneratorNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             random_state: Seed; the estimator's by default.
         """
         check_is_fitted(self)
-        if n < 1:
-            raise ValueError(f"n must be at least 1, got {n}")
+        check_count("n", n)
         generator = torch.Generator().manual_seed(seed_of(self.random_state if random_state is None else random_state))
         shape = self.model_.latent_shape
         if latent_shape is not None:
@@ -269,6 +265,7 @@ class GeneratorNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
 
     def _explain(self, y: Tensor, observation: Observation) -> Tensor:
         start = linear_start(self.linear_start_, y, observation, self.model_.latent_shape, self.signal_shape_)
+        y, observation = self._whiten(y, observation, whole=True)
         return explain(self.model_, y, observation, start, self.precision_["precision"])
 
     def _draw(self, y: Tensor, observation: Observation, start: Any, random_state: Any) -> Iterator[Tensor]:
@@ -276,8 +273,13 @@ class GeneratorNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         z = self._explain(y, observation) if start is None else to_tensor(start)
         check_factors("start", z, self.model_.latent_shape, len(y))
         generator = torch.Generator(self._device()).manual_seed(seed_of(random_state))
+        y, observation = self._whiten(y, observation)
         chains = posterior_draws(self.model_, y, observation, z, generator, self.precision_["precision"])
         return (self._decode(factors) for factors in chains)
+
+    def _whiten(self, y: Tensor, observation: Observation, whole: bool = False) -> tuple[Tensor, Observation]:
+        field = self.residuals_ if self._check_settings().residuals == "whitened" else None
+        return whiten(y, observation, field, self.model_.emission, whole=whole)
 
     def _decode(self, z: Tensor) -> Tensor:
         return decode(self.model_, z, self.precision_["precision"])

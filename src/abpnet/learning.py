@@ -17,21 +17,26 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from abpnet import factor_analysis, inference
+from abpnet import factor_analysis, inference, residuals
 from abpnet.emissions import Gaussian
 from abpnet.errors import InputError
+from abpnet.explaining import decode
 from abpnet.latents import Latents
 from abpnet.metrics import DYNAMIC_RANGE, latent_moments
 from abpnet.model import SCORES_PER_FACTOR, GeneratorModel, autocast, frozen_decoder
-from abpnet.observations import Complete, Observation, as_observation, hide_missing
+from abpnet.observations import Complete, Observation, as_observation, hide_missing, unmasked
 from abpnet.recipes import Recipe
+from abpnet.residuals import ResidualField
 from abpnet.runs import by_part
+from abpnet.whitening import neighbours_of, whiten
 
-__all__ = ["Iteration", "LearningState", "alternate", "begin"]
+__all__ = ["Iteration", "LearningState", "alternate", "begin", "estimate_residuals"]
 
 # Running means: the latent factors' posterior precision over batches, the noise variance over weight updates.
 PRECISION_DECAY, NOISE_DECAY = 0.95, 0.98
 SMALLEST_NOISE_STD = 0.01
+# Residuals are white for this many passes; then their field is estimated, and again whenever the passes have doubled.
+PASSES_BEFORE_FIELD = 5
 # Few hundred updates must do: the second moments forget faster than usual.
 ADAM_SECOND_DECAY = 0.99
 # A linear start needs no more than this to be good enough.
@@ -88,6 +93,7 @@ class LearningState:
         iteration: Passes so far.
         seconds: Spent so far.
         history: One row per pass, see `Iteration.row`.
+        residuals: Their field; None = white.
     """
 
     model: GeneratorModel
@@ -100,6 +106,7 @@ class LearningState:
     iteration: int = 0
     seconds: float = 0.0
     history: list[dict[str, int | float]] = field(default_factory=list)
+    residuals: ResidualField | None = None
 
     def tensors(self) -> dict[str, Tensor]:
         """Every tensor of the state, by name."""
@@ -107,6 +114,8 @@ class LearningState:
         tensors |= {f"averaged.{name}": tensor for name, tensor in self.averaged.items()}
         for index, memory in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{name}": value for name, value in memory.items() if value is not None}
+        if self.residuals is not None:
+            tensors["residuals"] = self.residuals.spectrum
         return tensors | {
             "latents": self.latents.values,
             "latent_precision": self.latent_precision,
@@ -148,6 +157,7 @@ class LearningState:
             self.latents.values.copy_(tensors["latents"])
             self.latent_precision.copy_(tensors["latent_precision"])
             self.generator.set_state(tensors["generator"])
+            self.residuals = ResidualField(tensors["residuals"]) if "residuals" in tensors else None
             self.iteration, self.updates, self.seconds = facts["iteration"], facts["updates"], facts["seconds"]
             self.history[:] = facts["history"]
             if facts["noise_std"] is not None:
@@ -276,7 +286,7 @@ def _explain_away(
 def _update_weights(
     state: LearningState, z: Tensor, y: Tensor, observation: Observation, recipe: Recipe, precision: str
 ) -> tuple[Tensor, Tensor]:
-    """Learning back-propagation for one batch: energies, and absolute residuals where observed (0 elsewhere)."""
+    """Learning back-propagation for one batch: energies, and signals f(z) before the step."""
     model = state.model
     model.network.train()
     with autocast(z.device, precision):
@@ -292,10 +302,28 @@ def _update_weights(
         decay = min(recipe.average_decay, state.updates / (state.updates + 10))
         for name, weight in model.network.named_parameters():
             state.averaged[name].lerp_(weight, 1 - decay)
-        residual = y - observation(signal)
-        residual = residual if observation.observed is None else torch.where(observation.observed, residual, 0.0)
     state.updates += 1
-    return energies.detach(), residual.detach()
+    return energies.detach(), signal.detach()
+
+
+def estimate_residuals(
+    state: LearningState, y: Tensor, observation: Observation, precision: str = "float32"
+) -> ResidualField | None:
+    """The field of the residuals at the chains; None if the signal is no image (n, channels, height, width).
+
+    With factors drawn from their posterior, that is EM's update of the noise.
+
+    Args:
+        state: Whose chains and weights are used.
+        y: Observations, finite everywhere.
+        observation: How they came about.
+        precision: Arithmetic inside the network.
+    """
+    if y.dim() != 4 or not isinstance(unmasked(observation), Complete):
+        return None
+    residual = y.cpu() - decode(state.model, state.latents.values, precision)
+    observed = torch.ones_like(residual) if observation.observed is None else observation.observed.cpu()
+    return residuals.estimate(residual, observed.bool())
 
 
 def alternate(
@@ -331,20 +359,31 @@ def alternate(
     if state is None:
         generator = generator or torch.Generator(device).manual_seed(0)
         state = begin(model, y, observation, recipe=recipe, generator=generator)
+    whitened = recipe.residuals == "whitened" and y.dim() == 4 and isinstance(unmasked(observation), Complete)
+    neighbours = neighbours_of(y, observation) if whitened else None
+    told, telling = whiten(y, observation, state.residuals, model.emission, neighbours)
     start = time.monotonic() - state.seconds
     while True:
+        passes = state.iteration / PASSES_BEFORE_FIELD
+        if whitened and passes >= 1 and math.log2(passes).is_integer():
+            state.residuals = estimate_residuals(state, y, observation, precision)
+            told, telling = whiten(y, observation, state.residuals, model.emission, neighbours)
         energy, residual, n_observed = torch.zeros(3, device=device).unbind()
         order = torch.randperm(len(y), generator=state.generator, device=state.generator.device).cpu()
         for index in order.split(recipe.batch_size):
-            batch, seen = y[index].to(device), observation.select(index)
+            batch, seen = told[index].to(device), telling.select(index).to(device)
             z = _explain_away(state, state.latents.read(index, device), batch, seen, recipe, precision)
             state.latents.write(index, z)
-            energies, residuals = _update_weights(state, z, batch, seen, recipe, precision)
+            energies, signal = _update_weights(state, z, batch, seen, recipe, precision)
+            batch, seen = y[index].to(device), observation.select(index)
+            with torch.no_grad():
+                difference = batch - seen(signal)
+            difference = difference if seen.observed is None else torch.where(seen.observed, difference, 0.0)
             n_entries = batch.numel() if seen.observed is None else seen.observed.expand_as(batch).sum()
             if recipe.learn_noise:
-                state.learn_noise(float(residuals.square().sum() / n_entries))
+                state.learn_noise(float(difference.square().sum() / n_entries))
             energy += energies.sum()
-            residual += residuals.abs().sum()
+            residual += difference.abs().sum()
             n_observed += n_entries
         state.iteration += 1
         state.seconds = time.monotonic() - start

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 __all__ = ["RECIPES", "Recipe"]
@@ -29,6 +29,9 @@ class Recipe:
         learn_noise: Whether the emission's noise is re-estimated from the residuals.
         inference: Langevin dynamics, or Metropolis steps from the prior (`inference.metropolis`), which leave out
             `preconditioned` and `temperature`.
+        residuals: What residuals of images (channels, height, width) are taken for: "white" noise; "kriged" = that, but
+            after learning a Gaussian field, which carries them to hidden entries (see `residuals`); "whitened" = such a
+            field while learning as well (see `whitening`). Those of other signals and of indirect data are white.
     """
 
     step_size: float
@@ -45,6 +48,7 @@ class Recipe:
     average_decay: float
     learn_noise: bool
     inference: Literal["langevin", "metropolis"] = "langevin"
+    residuals: Literal["white", "kriged", "whitened"] = "white"
 
 
 RECIPES = {
@@ -145,3 +149,7 @@ RECIPES = {
         learn_noise=True,
     ),
 }
+# Images with hidden pixels: their observed neighbours tell about them.
+RECIPES["kriged"] = replace(RECIPES["default"], residuals="kriged")
+# Images of which little is observed: factors that take neighbours for independent witnesses believe them too much.
+RECIPES["whitened"] = replace(RECIPES["default"], residuals="whitened")

@@ -17,6 +17,7 @@ from abpnet.factor_analysis import FactorAnalysis
 from abpnet.model import GeneratorModel
 from abpnet.networks import build_network, describe_network
 from abpnet.recipes import Recipe
+from abpnet.residuals import ResidualField
 from abpnet.runs import FACTS, TENSORS, by_part, read_folder, write_folder
 
 __all__ = ["load", "save"]
@@ -38,6 +39,8 @@ def save(estimator: Any, folder: Path) -> None:
     tensors["latents"] = torch.from_numpy(estimator.latents_)
     if estimator.linear_start_ is not None:
         tensors |= {f"linear.{name}": tensor for name, tensor in estimator.linear_start_._asdict().items()}
+    if estimator.residuals_ is not None:
+        tensors["residuals"] = estimator.residuals_.spectrum
     settings = estimator.get_params(deep=False)
     settings["network"] = describe_network(model.network)
     settings["recipe"] = asdict(estimator.recipe) if isinstance(estimator.recipe, Recipe) else estimator.recipe
@@ -109,6 +112,7 @@ def _build(
         raise InputError(f"{folder}: damaged (factors of shape {tuple(tensors['latents'].shape)})")
     estimator.latents_ = tensors["latents"].numpy()
     estimator.linear_start_ = FactorAnalysis(**parts["linear"]) if parts["linear"] else None
+    estimator.residuals_ = ResidualField(tensors["residuals"]) if "residuals" in tensors else None
     estimator.signal_shape_ = tuple(facts["signal_shape"])
     estimator.n_features_in_ = facts["n_features_in"]
     estimator.precision_, estimator.history_ = dict(facts["precision"]), list(facts["history"])

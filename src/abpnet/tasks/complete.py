@@ -6,7 +6,7 @@ import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -36,6 +36,8 @@ __all__ = ["CompleteSettings", "run"]
 
 # Samples of the auto-encoder's bound, which missing entries call for.
 BOUND_SAMPLES = 5
+# The share of observed pixels up to which factors are learned from whitened residuals.
+SCARCE = 0.35
 EXPLANATION = (
     "Error on hidden pixels: mean absolute difference as a fraction of the dynamic range; PSNR in dB. "
     "All methods saw the same observed pixels. The auto-encoder learned for as many seconds as ours, or as many passes "
@@ -61,6 +63,15 @@ class CompleteSettings(RecoverySettings):
     mask: str = "nan"
     """What to hide: pepper:FRACTION[:BLOCK], region:SIDE, a black (hidden) and white FILE.png, or nan = nothing more
     than what is missing already."""
+    residuals: Literal["auto", "white", "kriged", "whitened"] = "auto"
+    """How what the factors leave unexplained varies from pixel to pixel: white = without relation; kriged = neighbours
+    tell about hidden pixels; whitened = the factors allow for that as well, which pays where little is observed."""
+
+    def recipe(self, observed_share: float) -> str:
+        """Name of the recipe; auto = whitened where at most `SCARCE` of the pixels was observed, kriged elsewhere."""
+        if self.residuals == "auto":
+            return "whitened" if observed_share <= SCARCE else "kriged"
+        return "default" if self.residuals == "white" else self.residuals
 
 
 def _by_auto_encoder(
@@ -134,7 +145,8 @@ def run(settings: CompleteSettings, folder: RunFolder) -> dict[str, Any]:
             f"({empty.sum()} such of {len(empty)}); remove it or hide less"
         )
     is_new = split(settings, len(observed), n_last, rng)
-    network = new_network(settings, latent_dim=settings.latent_dim, noise_std=settings.noise_std)
+    recipe = settings.recipe(1 - float(np.isnan(observed).mean()))
+    network = new_network(settings, latent_dim=settings.latent_dim, noise_std=settings.noise_std, recipe=recipe)
     network = learn(network, observed[~is_new], folder, title="learning")
 
     def complete(index: np.ndarray, training: bool) -> np.ndarray:

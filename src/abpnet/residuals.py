@@ -1,0 +1,161 @@
+"""What the factors leave unexplained, as a stationary Gaussian field: neighbours tell about hidden entries.
+
+Under `y = f(z) + e` with white noise e, an observed residual says nothing about a hidden one. The residuals of real
+images are correlated in space and between channels, so the best guess of hidden entries is f(z) plus the conditional
+mean of their residuals: simple kriging (Cressie 1993, *Statistics for Spatial Data*, section 3.4).
+
+Signals are zero-padded to twice their size, where the covariance of a stationary field is circulant (Dietrich and
+Newsam 1997): a product with it is a product with its spectrum, by fast Fourier transforms.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+__all__ = ["ResidualField", "conditional_draw", "conditional_mean", "estimate"]
+
+# Examples handled at once: all batches have this size, the last one padded, so that no row depends on the others.
+BATCH = 50
+# Correlations fade out at this share of the shorter side: beyond it, estimates are mostly noise.
+REACH = 0.5
+# White noise in every field, relative to its mean variance, which keeps the systems solvable.
+WHITE = 3e-3
+# Conjugate gradients end at this length of what is left, relative to where they began.
+TOLERANCE, MOST_STEPS = 1e-3, 300
+
+
+class ResidualField(NamedTuple):
+    """A stationary Gaussian field of mean 0.
+
+    Attributes:
+        spectrum: Fourier transform of the autocovariance on the padded grid (of 2h x 2w; the upper half of the last
+            axis): at each frequency a symmetric positive definite matrix over channels.
+    """
+
+    spectrum: Float[Tensor, "c c rows columns"]
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Height and width of the padded grid."""
+        return self.spectrum.shape[2], 2 * (self.spectrum.shape[3] - 1)
+
+    @property
+    def covariance(self) -> Float[Tensor, "c c rows columns"]:
+        """Autocovariance of channels a and b at each lag, negative ones at the end."""
+        return torch.fft.irfft2(self.spectrum, self.grid)
+
+
+def _pair_sums(values: Tensor) -> Float[Tensor, "c c rows columns"]:
+    """Sums of `values[a, x] values[b, x + lag]` over examples and places, made even in the lag."""
+    rows, columns = 2 * values.shape[-2], 2 * values.shape[-1]
+    total = torch.zeros(values.shape[1], values.shape[1], rows, columns // 2 + 1, dtype=torch.float64)
+    for some in values.split(BATCH):
+        waves = torch.fft.rfft2(some.double(), (rows, columns))
+        for part in (waves.real, waves.imag):
+            total += torch.einsum("nahw,nbhw->abhw", part, part)
+    return torch.fft.irfft2(total, (rows, columns))
+
+
+def _fading(height: int, width: int) -> Float[Tensor, "rows columns"]:
+    """Hann window over lags: 1 at lag 0, 0 from `REACH` on."""
+    down, along = (torch.fft.fftfreq(2 * side, 1 / (2 * side)).double() for side in (height, width))
+    distance = torch.hypot(down[:, None], along[None]) / (REACH * min(height, width))
+    return 0.5 * (1 + torch.cos(torch.pi * distance.clamp(max=1)))
+
+
+def _of_matrices(field: ResidualField, values: Tensor, vectors: Tensor) -> ResidualField:
+    matrices = (vectors * values.unsqueeze(-2)) @ vectors.mT
+    return ResidualField(matrices.permute(2, 3, 0, 1).to(field.spectrum).contiguous())
+
+
+def estimate(residual: Float[Tensor, "n c h w"], observed: Bool[Tensor, "n #c h w"]) -> ResidualField:
+    """The field whose autocovariance is that of the observed residuals.
+
+    At each lag: the sum of products of observed pairs over their number, faded out with distance. Negative parts of its
+    spectrum, which no field has, are set to 0 (Hall, Fisher and Hoffmann 1994).
+
+    Args:
+        residual: `y - f(z)`; hidden entries do not matter.
+        observed: True where an entry was observed.
+    """
+    observed = observed.expand_as(residual)
+    products = _pair_sums(torch.where(observed, residual, 0.0))
+    pairs = _pair_sums(observed)
+    covariance = torch.where(pairs > 0.5, products / pairs.clamp(min=1), 0.0) * _fading(*residual.shape[-2:])
+    spectrum = torch.fft.rfft2(covariance).real
+    values, vectors = torch.linalg.eigh(spectrum.permute(2, 3, 0, 1))
+    variance = covariance[:, :, 0, 0].diagonal().mean().clamp(min=1e-6)
+    return _of_matrices(ResidualField(spectrum.float()), values.clamp(min=0) + WHITE * variance, vectors)
+
+
+def _filter(field: ResidualField, values: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
+    """The covariance times the values."""
+    waves = torch.fft.rfft2(values, field.grid)
+    mixed = torch.stack([(row * waves).sum(1) for row in field.spectrum], 1)
+    return torch.fft.irfft2(mixed, field.grid)[..., : values.shape[-2], : values.shape[-1]]
+
+
+def _dot(a: Tensor, b: Tensor) -> Float[Tensor, "n 1 1 1"]:
+    return (a * b).sum((1, 2, 3), keepdim=True)
+
+
+def _krige(field: ResidualField, residual: Tensor, observed: Tensor) -> Tensor:
+    """Conditional mean of one batch by conjugate gradients; a row that has converged stays as it is."""
+    left = torch.where(observed, residual, 0.0)
+    weights, direction, length = torch.zeros_like(left), left, _dot(left, left)
+    goal = TOLERANCE**2 * length
+    for _ in range(MOST_STEPS):
+        unfinished = length > goal
+        if not unfinished.any():
+            break
+        product = torch.where(observed, _filter(field, direction), 0.0)
+        step = torch.where(unfinished, length / _dot(direction, product), 0.0)
+        weights, left = weights + step * direction, left - step * product
+        before, length = length, torch.where(unfinished, _dot(left, left), length)
+        direction = left + torch.where(unfinished, length / before, 0.0) * direction
+    return _filter(field, weights)
+
+
+def conditional_mean(
+    field: ResidualField, residual: Float[Tensor, "n c h w"], observed: Bool[Tensor, "#n #c h w"]
+) -> Float[Tensor, "n c h w"]:
+    """Mean of the field given its observed entries, `K_ho K_oo^-1 r_o`, everywhere; no row depends on another.
+
+    Args:
+        field: The field.
+        residual: Its values; hidden entries do not matter.
+        observed: True where they were observed.
+    """
+    observed = observed.expand_as(residual)
+    n, means = len(residual), torch.empty_like(residual)
+    for first in range(0, n, BATCH):
+        rows = torch.arange(first, first + BATCH)
+        rows = torch.where(rows < n, rows, first)
+        means[first : first + BATCH] = _krige(field, residual[rows], observed[rows])[: n - first]
+    return means
+
+
+def _draw(field: ResidualField, n: int, shape: torch.Size, generator: torch.Generator) -> Tensor:
+    """Unconditional fields: white noise on the padded grid, filtered by the root of the spectrum."""
+    values, vectors = torch.linalg.eigh(field.spectrum.permute(2, 3, 0, 1))
+    root = _of_matrices(field, values.clamp(min=0).sqrt(), vectors)
+    noise = torch.randn(n, shape[0], *field.grid, generator=generator)
+    return _filter(root, noise)[..., : shape[1], : shape[2]]
+
+
+def conditional_draw(
+    field: ResidualField,
+    residual: Float[Tensor, "n c h w"],
+    observed: Bool[Tensor, "#n #c h w"],
+    generator: torch.Generator,
+) -> Float[Tensor, "n c h w"]:
+    """A draw of the field given its observed entries: any draw, moved by the conditional mean of the difference.
+
+    Hoffman and Ribak (1991); arguments as `conditional_mean`, and a source of chance.
+    """
+    draw = torch.cat([_draw(field, len(some), residual.shape[1:], generator) for some in residual.split(BATCH)])
+    return draw + conditional_mean(field, residual - draw, observed)
