@@ -17,7 +17,7 @@ __all__ = ["TextureMeasure", "mean_distance"]
 # in octaves and in steps from one direction to the next.
 N_SCALES, N_DIRECTIONS, FINEST = 4, 6, 0.3
 OCTAVES, STEPS = 0.45, 0.7
-# Borders are mirrored so far for the filters, and pixels this near to them are not judged.
+# Borders are mirrored so far for the filters.
 BORDER = 24
 N_QUANTILES = 32
 # Distances, in pixels, at which a filter's answers are compared with themselves, in four directions each.
@@ -96,11 +96,11 @@ class TextureMeasure:
 
 
 def _answers(colours: Float[np.ndarray, "k h w"]) -> Complex[np.ndarray, "filters h2 w2"]:
-    """What every filter answers to every colour, borders left out; as strong on the average as the filtered colour."""
+    """What every filter answers to every colour; as strong on the average as the filtered colour."""
     mirrored = np.pad(colours, ((0, 0), (BORDER, BORDER), (BORDER, BORDER)), mode="symmetric")
     spectra = np.fft.fft2(mirrored)
     filters = _filters(*mirrored.shape[1:])
-    inside = slice(2 * BORDER, -2 * BORDER)
+    inside = slice(BORDER, -BORDER)
     return np.concatenate([math.sqrt(2) * np.fft.ifft2(spectrum * filters)[:, inside, inside] for spectrum in spectra])
 
 

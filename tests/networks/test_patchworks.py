@@ -9,7 +9,7 @@ from abpnet.emissions import Gaussian
 from abpnet.learning import alternate
 from abpnet.model import GeneratorModel, frozen_decoder
 from abpnet.networks import PATCHWORK_STRIDE, PatchworkNetwork, build_network, describe_network, initialise
-from abpnet.networks.patchworks import PIECE, SPACING, smooth
+from abpnet.networks.patchworks import PIECE, SPACING, dealt, smooth
 from abpnet.recipes import RECIPES
 from abpnet.texture_statistics import TextureStatistics
 
@@ -63,6 +63,24 @@ def test_places_are_spread_evenly_over_the_photograph():
     for axis in range(2):
         counts = np.histogram(places[:, axis], 4, (0, float(room[axis])))[0]
         assert np.abs(counts / len(places) - 0.25).max() < 0.05
+
+
+@pytest.mark.parametrize("k", [4, 36, 64, 70])
+def test_every_image_uses_the_photograph_evenly_and_every_place_is_uniform(k):
+    places = dealt(randn(3000, k, 2).double())
+    assert (places >= 0).all()
+    assert (places < 1).all()
+    for axis in range(2):
+        # Each place by itself is uniform ...
+        counts = np.histogram(places[:, 0, axis], 5, (0, 1))[0]
+        assert np.abs(counts / 3000 - 0.2).max() < 0.05
+        # ... and those of one image are even: a mean of independent ones would scatter by sqrt(1 / 12 k).
+        assert places[:, :, axis].mean(1).std() < 0.5 * (1 / (12 * k)) ** 0.5
+    n_bands = round(k**0.5)
+    corner = ((places < 1 / n_bands).all(2)).sum(1)
+    assert corner.max() <= 2, "one in each cell, or two where cells do not fit"
+    correlation = np.corrcoef(places[:, 0].T)[0, 1]
+    assert abs(correlation) < 0.08
 
 
 def test_windows_add_up_to_one_and_vanish_where_pieces_end():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -40,15 +41,39 @@ def smooth(noise: Float[Tensor, "n c h w"], factor: int) -> Float[Tensor, "n c h
     return larger[:, :, factor:-factor, factor:-factor]
 
 
+def ranks(values: Float[Tensor, "n k"]) -> Int[Tensor, "n k"]:
+    """How many values of the same row are smaller."""
+    return values.argsort(1).argsort(1)
+
+
+def dealt(factors: Float[Tensor, "n k 2"]) -> Float[Tensor, "n k 2"]:
+    """k places in the unit square, one in each of k cells of the same area; which one is whose, the factors say.
+
+    By the rank of their first factor places are dealt to about sqrt(k) bands, within a band by the rank of their second
+    one to its cells (orthogonal array sampling, Owen 1992). If factors are normal, each place is uniform. But together
+    they cover the square evenly, as k independent ones would not.
+    """
+    k = factors.shape[1]
+    n_bands = round(math.sqrt(k))
+    first = ranks(factors[:, :, 0])
+    bands = first * n_bands // k
+    starts = -(-torch.arange(n_bands + 1, device=factors.device) * k // n_bands)
+    within_cell = (k * torch.special.ndtr(factors)).frac()
+    second = ranks(bands + torch.special.ndtr(factors[:, :, 1])) - starts[bands]
+    down = (first + within_cell[:, :, 0]) / k
+    right = (second + within_cell[:, :, 1]) / starts.diff()[bands]
+    return torch.stack([down, right], 2)
+
+
 class PatchworkNetwork(nn.Module):
     """From a map of factors (n, latent_dim, h, w) to images (n, c, 64 h, 64 w) that are tori and can be tiled.
 
-    The basis functions of the lowest layer are pieces of a photograph, 64x64 pixels, superposed: four layers of them
-    cover the image, shifted by half a piece against one another. Factors say from which place of the photograph each
-    piece comes (their normal distribution function, times the photograph's extent) and how the seams wander. A
-    convolutional network at three scales looks at the four layers and decides for every pixel how much of each is to
-    be seen, and what to add. Before anything is learned, images are patchworks with blended seams; learning makes the
-    seams vanish and sets right what chance made of the statistics.
+    The basis functions of the lowest layer are pieces of a photograph, 64x64 pixels, superposed: four layers of
+    them cover the image, shifted by half a piece against one another. Factors say from which place of the
+    photograph each piece comes, dealt out so that all of it is used evenly, and how the seams wander. A
+    convolutional network at three scales looks at the four layers and decides for every pixel how much of each is
+    to be seen, and what to add. Before anything is learned, images are patchworks with blended seams; learning
+    makes the seams vanish and sets right what chance made of the statistics.
 
     A material that repeats gives its lattice: pieces then come from places that fit their neighbours.
 
@@ -112,7 +137,8 @@ class PatchworkNetwork(nn.Module):
     def places(self, factors: Float[Tensor, "n 8 h w"]) -> Int[Tensor, "n layers h w 2"]:
         """Where in the photograph each piece comes from: its upper left corner."""
         n, _, h, w = factors.shape
-        uniform = torch.special.ndtr(factors.double()).view(n, LAYERS, 2, h, w).movedim(2, 4)
+        uniform = dealt(factors.double().view(n, LAYERS, 2, h, w).movedim(2, 4).flatten(1, 3))
+        uniform = uniform.view(n, LAYERS, h, w, 2)
         room = self.room.to(uniform)
         if self.lattice is None:
             return (uniform * room).long()
@@ -140,8 +166,7 @@ class PatchworkNetwork(nn.Module):
         places = self.places(z[:, : 2 * LAYERS])
         which = torch.zeros_like(places[..., 0])
         if self.n_choices:
-            choice = torch.special.ndtr(z[:, -self.n_choices :].double()) * len(self.photographs)
-            which = choice.long().clamp(max=len(self.photographs) - 1)
+            which = ranks(z[:, -self.n_choices :].flatten(1)).view_as(which) * len(self.photographs) // which[0].numel()
         reach = torch.arange(PIECE, device=z.device)
         rows, columns = (places[..., axis, None] + reach for axis in (0, 1))
         pieces = self.photographs[which[..., None, None], rows[..., :, None], columns[..., None, :]]

@@ -38,6 +38,7 @@ MAP_SIDE = 3
 # Of the weights of deconvolutions, for grey and for coloured photographs.
 GREY_RATE, COLOUR_RATE = 2e-2, 4e-3
 WIDTHS = {"patchwork": 16, "deconvolution": 128}
+NOISE_STDS = {"patchwork": 0.05, "deconvolution": 0.1}
 NOISE, RANDOM_QUILT, QUILT = "noise of the same spectrum", "quilting, pieces at random", "quilting, matched pieces"
 
 
@@ -72,8 +73,9 @@ class TextureSettings(LearningSettings):
     """Passes over the chains at most."""
     max_seconds: float | None = 240.0
     """Seconds of learning at most."""
-    noise_std: float = 0.1
-    """How exactly the statistics are explained: standard deviation of their relative error."""
+    noise_std: float | None = None
+    """How exactly the statistics are explained: standard deviation of their relative error; 0.05, or 0.1 by
+    deconvolutions."""
     n_chains: int = 8
     """Maps of latent factors that are inferred side by side."""
 
@@ -161,14 +163,14 @@ def _compare(
     photographs: np.ndarray, fresh: np.ndarray, statistics: TextureStatistics, seed: int
 ) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
     """A row for every way to make such images, and one picture of each of the other ways."""
-    height, width = photographs.shape[2:]
+    size = fresh.shape[2], fresh.shape[3]
     rng = np.random.default_rng(seed)
     shown = [photographs[index % len(photographs)] for index in range(N_SCORED)]
     ways = {
         "abpnet, fresh z": fresh,
         NOISE: np.stack([phase_randomised(image, rng) for image in shown]),
-        RANDOM_QUILT: np.stack([quilt(image, (height, width), rng, matched=False) for image in shown]),
-        QUILT: np.stack([quilt(image, (height, width), rng) for image in shown]),
+        RANDOM_QUILT: np.stack([quilt(image, size, rng, matched=False) for image in shown]),
+        QUILT: np.stack([quilt(image, size, rng) for image in shown]),
     }
     rows = []
     for method, images in ways.items():
@@ -202,7 +204,7 @@ def run(settings: TextureSettings, folder: RunFolder) -> dict[str, Any]:
         settings,
         latent_dim=(material.network.latent_dim, *chains),
         network=material.network,
-        noise_std=settings.noise_std,
+        noise_std=settings.noise_std or NOISE_STDS[settings.network],
         recipe=material.recipe,
     )
     which = torch.arange(max(settings.n_chains, len(photographs))) % len(photographs)
@@ -211,7 +213,7 @@ def run(settings: TextureSettings, folder: RunFolder) -> dict[str, Any]:
     height, width = photographs.shape[2:]
     wanted = settings.pixels or (2 * height, 2 * width)
     synthesis = _synthesise(network, material, 1, wanted, settings.seed, settings.tile)[0]
-    fresh = _synthesise(network, material, N_SCORED, (height, width), settings.seed + 1)
+    fresh = _synthesise(network, material, N_SCORED, (height, width), settings.seed + 1, whole=True)
     with show_stage("comparing with noise and quilting"):
         table, others = _compare(photographs, fresh, statistics, settings.seed)
     for index, photograph in enumerate(photographs):
