@@ -18,7 +18,7 @@ from pathlib import Path
 from results import result_of
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
-METHODS = ("abpnet", "noise", "quilting, pieces", "quilting, matched")
+METHODS = ("abpnet", "noise", "random quilt", "matched quilt")
 
 
 def main() -> None:
@@ -35,7 +35,7 @@ def main() -> None:
     if not sources:
         parser.error(f"{arguments.folder}: no images of that name")
     distances, stds = {}, []
-    titles = "".join(f"{method[-8:]:>10}" for method in METHODS)
+    titles = "".join(f"{method:>14}" for method in METHODS)
     print(f"{'':28}{titles}{'closer':>8}{'chains':>8}{'passes':>8}{'seconds':>9}")
     for source in sources:
         command = ["texture", source, "--max-seconds", arguments.max_seconds, "--seed", arguments.seed]
@@ -44,14 +44,14 @@ def main() -> None:
         distances[source.stem] = row
         stds.append(result["latent_std"])
         print(
-            f"{source.stem[:27]:28}{''.join(f'{value:10.4f}' for value in row)}"
+            f"{source.stem[:27]:28}{''.join(f'{value:14.4f}' for value in row)}"
             f"{'yes' if row[0] < min(row[1:]) else 'no':>8}{result['latent_std']:8.3f}{result['iteration']:8d}"
             f"{result['seconds']:9.0f}",
             flush=True,
         )
     means = [statistics.mean(column) for column in zip(*distances.values(), strict=True)]
     closer = sum(row[0] < min(row[1:]) for row in distances.values())
-    print(f"{'mean':28}{''.join(f'{value:10.4f}' for value in means)}{closer:>5}/{len(distances)}")
+    print(f"{'mean':28}{''.join(f'{value:14.4f}' for value in means)}{closer:>5}/{len(distances)}")
     print(
         json.dumps(
             {

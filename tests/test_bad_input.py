@@ -62,6 +62,7 @@ NUMBERS = [
     ("complete", "--device", "abacus"),
     ("complete", "--device", "meta"),
     ("texture", "--size", "95"),
+    ("texture", "--size", "257"),
     ("texture", "--n-chains", "10000000000"),
     ("texture", "--width", "0"),
 ]
@@ -73,6 +74,21 @@ def test_numbers_out_of_range(data, tmp_path, capsys, command, option, value):
     message = refused(capsys, command, source, option, value, "--out", tmp_path / "out")
     assert option in message
     assert not (tmp_path / "out").exists()
+
+
+def test_photographs_that_are_no_texture(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    border = np.full((300, 300), 128, np.uint8)
+    border[:20] = rng.integers(0, 255, (20, 300))
+    Image.fromarray(border).save(tmp_path / "border.png")
+    Image.fromarray(rng.integers(0, 255, (120, 140), np.uint8)).save(tmp_path / "grey.png")
+    Image.fromarray(rng.integers(0, 255, (100, 2049), np.uint8)).save(tmp_path / "wide.png")
+    out = ["--max-iter", "1", "--out", tmp_path / "out"]
+    cut = refused(capsys, "texture", tmp_path / "border.png", "--also", tmp_path / "grey.png", *out)
+    assert "border.png" in cut, "of its middle, all pixels are equal"
+    assert "all pixels are equal" in cut
+    assert "--size" in refused(capsys, "texture", tmp_path / "wide.png", *out)
+    assert "--pixels" in refused(capsys, "texture", tmp_path / "grey.png", "--pixels", "4000", "4000", *out)
 
 
 @pytest.mark.parametrize(("option", "value"), [("--digit-passes", "0"), ("--texture-seconds", "nan"), ("--seed", "-1")])

@@ -1,8 +1,16 @@
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
 
+import abpnet
+from abpnet.errors import InputError
+from abpnet.observations import Mask
+from abpnet.recipes import RECIPES
 from abpnet.residuals import ResidualField
-from abpnet.whitening import find_neighbours, whitening
+from abpnet.tasks.complete import CompleteSettings
+from abpnet.whitening import find_neighbours, neighbours_of, whitening
 
 
 def field_of(height, width, length=2.0):
@@ -55,3 +63,32 @@ def test_images_with_fewer_observed_pixels_are_padded_without_weight():
     assert (whitened[2] == 0).all()
     assert (whitened[0] != 0).all()
     torch.testing.assert_close(observation.select(torch.tensor([1]))(x[1:2]), whitened[1:2])
+
+
+def test_pixels_observed_in_some_channels_only_are_refused_by_whitening_and_kriged_instead():
+    generator = torch.Generator().manual_seed(0)
+    y = torch.rand(6, 3, 8, 8, generator=generator) - 0.5
+    by_channel = torch.rand(y.shape, generator=generator) < 0.3
+    with pytest.raises(InputError, match="choose 'kriged'"):
+        neighbours_of(y, Mask(by_channel))
+    whole = by_channel[:, :1].expand(y.shape)
+    assert (neighbours_of(y, Mask(whole)).pattern >= 0).all()
+    shown = {name: np.where(seen, y, np.nan) for name, seen in (("channels", by_channel), ("pixels", whole))}
+    settings = CompleteSettings(source="builtin:digits")
+    assert settings.recipe(shown["channels"]) == "kriged"
+    assert settings.recipe(shown["pixels"]) == "whitened"
+    assert settings.recipe(np.where(torch.rand(6, 1, 8, 8, generator=generator) < 0.6, y, np.nan)) == "kriged"
+
+
+def test_too_few_passes_for_a_field_while_learning_still_give_one_in_the_end():
+    generator = torch.Generator().manual_seed(0)
+    images = (torch.rand(20, 1, 16, 16, generator=generator) - 0.5).numpy()
+    images[:, :, ::2] = np.nan
+    net = abpnet.GeneratorNetwork(2, recipe="whitened", max_iter=1, verbose=False).fit(images)
+    assert net.state_.residuals is None
+    assert net.residuals_ is not None
+
+
+def test_noise_is_not_learned_twice():
+    with pytest.raises(ValueError, match="learn_noise"):
+        replace(RECIPES["whitened"], learn_noise=True)

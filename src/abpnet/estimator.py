@@ -179,7 +179,7 @@ class GeneratorNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         self.n_iter_ = self.state_.iteration
         self.latents_ = self.state_.latents.values.numpy()
         self.residuals_: ResidualField | None = self.state_.residuals
-        if recipe.residuals == "kriged":
+        if recipe.residuals == "kriged" or (recipe.residuals == "whitened" and self.residuals_ is None):
             self.residuals_ = estimate_residuals(self.state_, y, observation, self.precision_["precision"])
         self.model_.network.load_state_dict(self.state_.averaged, strict=False)
         self.linear_start_: FactorAnalysis | None = None

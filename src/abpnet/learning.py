@@ -50,7 +50,7 @@ class Iteration:
     Attributes:
         iteration: Passes so far, this one included.
         seconds: Spent so far, in all sessions of the run.
-        energy: Mean `-log p(y, z)` per example, in nats.
+        energy: Mean `-log p(y, z)` per example, in nats; of whitened residuals up to a constant that goes with them.
         error: Mean absolute difference of f(z) from the observed entries, as a fraction of the dynamic range.
         latent_mean: Mean of all chains' factors.
         latent_std: Their standard deviation; the prior's is 1.
@@ -361,17 +361,17 @@ def alternate(
         state = begin(model, y, observation, recipe=recipe, generator=generator)
     whitened = recipe.residuals == "whitened" and y.dim() == 4 and isinstance(unmasked(observation), Complete)
     neighbours = neighbours_of(y, observation) if whitened else None
-    told, telling = whiten(y, observation, state.residuals, model.emission, neighbours)
+    white, filters = whiten(y, observation, state.residuals, model.emission, neighbours)
     start = time.monotonic() - state.seconds
     while True:
-        passes = state.iteration / PASSES_BEFORE_FIELD
-        if whitened and passes >= 1 and math.log2(passes).is_integer():
+        doublings = math.log2(max(state.iteration, 1) / PASSES_BEFORE_FIELD)
+        if whitened and doublings >= 0 and doublings.is_integer():
             state.residuals = estimate_residuals(state, y, observation, precision)
-            told, telling = whiten(y, observation, state.residuals, model.emission, neighbours)
+            white, filters = whiten(y, observation, state.residuals, model.emission, neighbours)
         energy, residual, n_observed = torch.zeros(3, device=device).unbind()
         order = torch.randperm(len(y), generator=state.generator, device=state.generator.device).cpu()
         for index in order.split(recipe.batch_size):
-            batch, seen = told[index].to(device), telling.select(index).to(device)
+            batch, seen = white[index].to(device), filters.select(index).to(device)
             z = _explain_away(state, state.latents.read(index, device), batch, seen, recipe, precision)
             state.latents.write(index, z)
             energies, signal = _update_weights(state, z, batch, seen, recipe, precision)

@@ -26,7 +26,7 @@ class Recipe:
         weight_decay: Of the weights; decoupled from the gradient for "adam".
         batch_size: Examples in each weight update.
         average_decay: The weights kept in the end are a running mean with this decay per update; 0 = the last ones.
-        learn_noise: Whether the emission's noise is re-estimated from the residuals.
+        learn_noise: Whether the emission's noise is re-estimated from the residuals; not with whitened ones.
         inference: Langevin dynamics, or Metropolis steps from the prior (`inference.metropolis`), which leave out
             `preconditioned` and `temperature`.
         residuals: What residuals of images (channels, height, width) are taken for: "white" noise; "kriged" = that, but
@@ -49,6 +49,10 @@ class Recipe:
     learn_noise: bool
     inference: Literal["langevin", "metropolis"] = "langevin"
     residuals: Literal["white", "kriged", "whitened"] = "white"
+
+    def __post_init__(self) -> None:
+        if self.learn_noise and self.residuals == "whitened":
+            raise ValueError("residuals='whitened' has the noise in its field; learn_noise must be False with it")
 
 
 RECIPES = {

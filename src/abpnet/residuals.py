@@ -10,6 +10,7 @@ Newsam 1997): a product with it is a product with its spectrum, by fast Fourier 
 
 from __future__ import annotations
 
+import warnings
 from typing import NamedTuple
 
 import torch
@@ -25,7 +26,7 @@ REACH = 0.5
 # White noise in every field, relative to its mean variance, which keeps the systems solvable.
 WHITE = 3e-3
 # Conjugate gradients end at this length of what is left, relative to where they began.
-TOLERANCE, MOST_STEPS = 1e-3, 300
+TOLERANCE, MOST_STEPS = 1e-3, 500
 
 
 class ResidualField(NamedTuple):
@@ -92,6 +93,12 @@ def estimate(residual: Float[Tensor, "n c h w"], observed: Bool[Tensor, "n #c h 
     return _of_matrices(ResidualField(spectrum.float()), values.clamp(min=0) + WHITE * variance, vectors)
 
 
+def _inverse(field: ResidualField) -> ResidualField:
+    """The field whose covariance on the padded grid is the inverse of this one's."""
+    values, vectors = torch.linalg.eigh(field.spectrum.permute(2, 3, 0, 1))
+    return _of_matrices(field, 1 / values.clamp(min=1e-12), vectors)
+
+
 def _filter(field: ResidualField, values: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
     """The covariance times the values."""
     waves = torch.fft.rfft2(values, field.grid)
@@ -104,19 +111,28 @@ def _dot(a: Tensor, b: Tensor) -> Float[Tensor, "n 1 1 1"]:
 
 
 def _krige(field: ResidualField, residual: Tensor, observed: Tensor) -> Tensor:
-    """Conditional mean of one batch by conjugate gradients; a row that has converged stays as it is."""
+    """Conditional mean of one batch by conjugate gradients; a row that has converged stays as it is.
+
+    They are preconditioned by the observed part of the inverse of the whole field's covariance.
+    """
+    inverse = _inverse(field)
     left = torch.where(observed, residual, 0.0)
-    weights, direction, length = torch.zeros_like(left), left, _dot(left, left)
-    goal = TOLERANCE**2 * length
+    goal = TOLERANCE**2 * _dot(left, left)
+    weights = torch.zeros_like(left)
+    direction = torch.where(observed, _filter(inverse, left), 0.0)
+    descent = _dot(left, direction)
     for _ in range(MOST_STEPS):
-        unfinished = length > goal
+        unfinished = _dot(left, left) > goal
         if not unfinished.any():
             break
         product = torch.where(observed, _filter(field, direction), 0.0)
-        step = torch.where(unfinished, length / _dot(direction, product), 0.0)
+        step = torch.where(unfinished, descent / _dot(direction, product), 0.0)
         weights, left = weights + step * direction, left - step * product
-        before, length = length, torch.where(unfinished, _dot(left, left), length)
-        direction = left + torch.where(unfinished, length / before, 0.0) * direction
+        towards = torch.where(observed, _filter(inverse, left), 0.0)
+        before, descent = descent, torch.where(unfinished, _dot(left, towards), descent)
+        direction = towards + torch.where(unfinished, descent / before, 0.0) * direction
+    else:
+        warnings.warn(f"kriging ended after {MOST_STEPS} steps, short of its tolerance", stacklevel=2)
     return _filter(field, weights)
 
 

@@ -1,9 +1,10 @@
 """Observing through a filter that makes correlated residuals white, so that factors are not told the same thing twice.
 
-With residuals r of covariance K at the observed entries, `log p(y | z) = -r^T K^-1 r / 2 = -|L r|^2 / 2` up to a
-constant. L is sparse if each entry is predicted from its nearest observed neighbours among those that come before it
-(Vecchia 1988): `(L r)_i = (r_i - sum_j w_ij r_j) / s_i`, s_i the standard deviation of what they cannot predict. So
-coloured noise is white noise on indirect data: y becomes L y, and A becomes L.
+With residuals r of covariance K at the observed entries, `log p(y | z) = -r^T K^-1 r / 2` up to a constant. That is
+about `-|L r|^2 / 2` with a sparse L that predicts each entry from few of its nearest observed neighbours, of those that
+come before it (Vecchia 1988): `(L r)_i = (r_i - sum_j w_ij r_j) / s_i`, s_i the standard deviation of what they cannot
+predict, along each principal axis of the channels by itself. So coloured noise is white noise on indirect data: y
+becomes L y, and A becomes L.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ from scipy.spatial import KDTree
 from torch import Tensor
 
 from abpnet.emissions import Emission, Gaussian
+from abpnet.errors import InputError
 from abpnet.observations import Complete, Observation, unmasked
 from abpnet.residuals import ResidualField
 
-__all__ = ["Neighbours", "Whitening", "find_neighbours", "neighbours_of", "whiten", "whitening"]
+__all__ = ["Neighbours", "Whitening", "find_neighbours", "is_pixelwise", "neighbours_of", "whiten", "whitening"]
 
 N_NEIGHBOURS = 10
 # Of the nearest pixels in a filled neighbourhood, about half come before a pixel.
@@ -165,18 +167,30 @@ def whitening(field: ResidualField, neighbours: Neighbours, noise_std: float) ->
     return Whitening(axes, neighbours.pixel, neighbours.neighbour, neighbours.pattern, weight, gain)
 
 
+def is_pixelwise(observed: Bool[Tensor, "n c h w"]) -> bool:
+    """Whether every pixel was observed in all channels or in none."""
+    return bool((observed == observed[:, :1]).all())
+
+
 def neighbours_of(y: Float[Tensor, "n c h w"], observation: Observation, whole: bool = False) -> Neighbours:
-    """Neighbours among the observed pixels; what is hidden in one channel of a pixel is not used in the others.
+    """Neighbours among the observed pixels.
 
     Args:
         y: Observations.
         observation: How they came about.
         whole: Whether to pad to the size of the images, so that sums over pixels are rounded alike whatever is observed
             of other images.
+
+    Raises:
+        InputError: If some pixels were observed in some channels and not in others.
     """
     observed = torch.ones(len(y), 1, *y.shape[2:], dtype=torch.bool)
     if observation.observed is not None:
-        observed = observation.observed.cpu().expand(y.shape).all(1, keepdim=True)
+        if not is_pixelwise(observation.observed.expand(y.shape)):
+            raise InputError(
+                "residuals='whitened' needs pixels that are observed in all channels or in none; choose 'kriged'"
+            )
+        observed = observation.observed.cpu().expand(y.shape)[:, :1]
     return find_neighbours(observed, observed[0].numel() if whole else None)
 
 

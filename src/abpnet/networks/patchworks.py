@@ -58,7 +58,8 @@ def dealt(factors: Float[Tensor, "n k 2"]) -> Float[Tensor, "n k 2"]:
     first = ranks(factors[:, :, 0])
     bands = first * n_bands // k
     starts = -(-torch.arange(n_bands + 1, device=factors.device) * k // n_bands)
-    within_cell = (k * torch.special.ndtr(factors)).frac()
+    # Where within its cell a place is, the other factor's decimals say: those of its own go with its rank.
+    within_cell = (k * torch.special.ndtr(factors)).frac().flip(2)
     second = ranks(bands + torch.special.ndtr(factors[:, :, 1])) - starts[bands]
     down = (first + within_cell[:, :, 0]) / k
     right = (second + within_cell[:, :, 1]) / starts.diff()[bands]

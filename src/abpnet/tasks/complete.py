@@ -31,6 +31,7 @@ from abpnet.tasks.recovery import (
     write_recovery,
 )
 from abpnet.tasks.session import learn, new_network
+from abpnet.whitening import is_pixelwise
 
 __all__ = ["CompleteSettings", "run"]
 
@@ -67,10 +68,11 @@ class CompleteSettings(RecoverySettings):
     """How what the factors leave unexplained varies from pixel to pixel: white = without relation; kriged = neighbours
     tell about hidden pixels; whitened = the factors allow for that as well, which pays where little is observed."""
 
-    def recipe(self, observed_share: float) -> str:
-        """Name of the recipe; auto = whitened where at most `SCARCE` of the pixels was observed, kriged elsewhere."""
+    def recipe(self, observed: np.ndarray) -> str:
+        """Name of the recipe; auto = whitened where few pixels, all whole, were observed, kriged elsewhere."""
         if self.residuals == "auto":
-            return "whitened" if observed_share <= SCARCE else "kriged"
+            seen = torch.from_numpy(~np.isnan(observed))
+            return "whitened" if is_pixelwise(seen) and float(seen.float().mean()) <= SCARCE else "kriged"
         return "default" if self.residuals == "white" else self.residuals
 
 
@@ -145,7 +147,7 @@ def run(settings: CompleteSettings, folder: RunFolder) -> dict[str, Any]:
             f"({empty.sum()} such of {len(empty)}); remove it or hide less"
         )
     is_new = split(settings, len(observed), n_last, rng)
-    recipe = settings.recipe(1 - float(np.isnan(observed).mean()))
+    recipe = settings.recipe(observed)
     network = new_network(settings, latent_dim=settings.latent_dim, noise_std=settings.noise_std, recipe=recipe)
     network = learn(network, observed[~is_new], folder, title="learning")
 

@@ -31,8 +31,12 @@ from abpnet.texture_statistics import TextureStatistics
 
 __all__ = ["TextureSettings", "run"]
 
-BUILTIN_SIZE, LEAST_SIZE = 128, 96
-N_SCORED = 4
+BUILTIN_SIZE, MOST_BUILTIN = 128, 256
+LEAST_SIZE, MOST_SIZE = 96, 2048
+# As many pixels are synthesised at once; 0.7 kB of memory for each.
+MOST_PIXELS = 10_000_000
+# Syntheses that are scored, and the side of what is judged of a photograph at most.
+N_SCORED, MOST_SCORED = 4, 512
 # The chains are maps of at least this side, whatever the size of the photograph: the statistics do not depend on it.
 MAP_SIDE = 3
 # Of the weights of deconvolutions, for grey and for coloured photographs.
@@ -58,7 +62,7 @@ class TextureSettings(LearningSettings):
     out: Path = Path("runs/texture")
     """Folder of the run; it must be new or empty."""
     also: tuple[str, ...] = ()
-    """More photographs of the same material; all are cut to the size of the smallest."""
+    """More photographs of the same material; all are cut to the size of the smallest, and no lattice is looked for."""
     size: int | None = None
     """Scale the central square of each image to this many pixels a side; as it is by default."""
     pixels: tuple[int, int] | None = None
@@ -77,7 +81,7 @@ class TextureSettings(LearningSettings):
     """How exactly the statistics are explained: standard deviation of their relative error; 0.05, or 0.1 by
     deconvolutions."""
     n_chains: int = 8
-    """Maps of latent factors that are inferred side by side."""
+    """Maps of latent factors that are inferred side by side; one for each photograph at least."""
 
     def check(self) -> None:
         """Refuse settings that cannot be used."""
@@ -87,7 +91,8 @@ class TextureSettings(LearningSettings):
         check_number("--size", self.size, LEAST_SIZE, 4096)
         check_number("--noise-std", self.noise_std, SMALLEST_NOISE, 1 / SMALLEST_NOISE)
         for side in self.pixels or ():
-            check_number("--pixels", side, 1, 16_384)
+            check_number("--pixels", side, 1)
+        check_number("--pixels, height times width,", math.prod(self.pixels or ()), 1, MOST_PIXELS)
 
 
 class Material(NamedTuple):
@@ -117,15 +122,24 @@ def _photograph(source: str, size: int | None) -> np.ndarray:
         if name not in TEXTURES:
             choices = ", ".join(BUILTIN_PREFIX + known for known in TEXTURES)
             raise InputError(f"{source}: no such built-in texture; choose {choices}")
-        return texture_photograph(name, min(size or BUILTIN_SIZE, 256))
+        if size is not None and size > MOST_BUILTIN:
+            raise InputError(f"--size {size}: {source} has {MOST_BUILTIN} pixels a side")
+        return texture_photograph(name, size or BUILTIN_SIZE)
     image = load_image(source, size=size)
     if np.isnan(image).any():
         raise InputError(f"{source}: has transparent pixels; a texture is learned from an opaque image")
-    if min(image.shape[1:]) < LEAST_SIZE:
-        raise InputError(f"{source}: sides of {LEAST_SIZE} pixels are needed, got {image.shape[2]} x {image.shape[1]}")
-    if np.ptp(image) == 0:
-        raise InputError(f"{source}: all pixels are equal; there is no texture to learn")
+    if not LEAST_SIZE <= min(image.shape[1:]) <= max(image.shape[1:]) <= MOST_SIZE:
+        raise InputError(
+            f"{source}: sides of {LEAST_SIZE} to {MOST_SIZE:,} pixels are needed, got {image.shape[2]} x "
+            f"{image.shape[1]}; --size scales it"
+        )
     return image
+
+
+def _middle(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """The middle of an image (channels, height, width)."""
+    top, left = (image.shape[1] - height) // 2, (image.shape[2] - width) // 2
+    return image[:, top : top + height, left : left + width]
 
 
 def _photographs(settings: TextureSettings) -> np.ndarray:
@@ -133,12 +147,11 @@ def _photographs(settings: TextureSettings) -> np.ndarray:
     images = [_photograph(source, settings.size) for source in (settings.source, *settings.also)]
     height, width = (min(image.shape[axis] for image in images) for axis in (1, 2))
 
-    def cut(image: np.ndarray) -> np.ndarray:
-        top, left = (image.shape[1] - height) // 2, (image.shape[2] - width) // 2
-        image = image[:, top : top + height, left : left + width]
-        return np.broadcast_to(image, (3, height, width)) if len(image) == 1 else image
-
-    stack = np.stack([cut(image) for image in images])
+    cut = [_middle(image, height, width) for image in images]
+    for source, image in zip((settings.source, *settings.also), cut, strict=True):
+        if np.ptp(image) == 0:
+            raise InputError(f"{source}: all pixels are equal; there is no texture to learn")
+    stack = np.stack([np.broadcast_to(image, (3, height, width)) if len(image) == 1 else image for image in cut])
     return np.ascontiguousarray(stack[:, :1] if (stack == stack[:, :1]).all() else stack)
 
 
@@ -146,7 +159,7 @@ def _material(settings: TextureSettings, photographs: np.ndarray) -> Material:
     width = settings.width or WIDTHS[settings.network]
     generator = torch.Generator().manual_seed(settings.seed)
     if settings.network == "patchwork":
-        lattice = find_lattice(photographs[0])
+        lattice = find_lattice(photographs[0]) if len(photographs) == 1 else None
         with torch.device("meta"):
             patchwork = PatchworkNetwork(photographs.shape, None if lattice is None else lattice.tolist(), width)
         initialise(patchwork, generator)
@@ -164,6 +177,7 @@ def _compare(
 ) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
     """A row for every way to make such images, and one picture of each of the other ways."""
     size = fresh.shape[2], fresh.shape[3]
+    open_borders = replace(statistics, periodic=False)
     rng = np.random.default_rng(seed)
     shown = [photographs[index % len(photographs)] for index in range(N_SCORED)]
     ways = {
@@ -177,7 +191,8 @@ def _compare(
         distances = [mean_distance(images, photograph) for photograph in photographs]
         row = {kind: float(np.mean([each[kind] for each in distances])) for kind in distances[0]}
         with torch.no_grad():
-            explained = statistics(torch.from_numpy(images))[:, None] - statistics.target
+            of_kind = open_borders if method in (RANDOM_QUILT, QUILT) else statistics
+            explained = of_kind(torch.from_numpy(images))[:, None] - statistics.target
         rows.append({"method": method, **row, "explained": float(explained.square().sum(2).mean())})
     return rows, {method: images[0] for method, images in ways.items() if images is not fresh}
 
@@ -213,11 +228,14 @@ def run(settings: TextureSettings, folder: RunFolder) -> dict[str, Any]:
     height, width = photographs.shape[2:]
     wanted = settings.pixels or (2 * height, 2 * width)
     synthesis = _synthesise(network, material, 1, wanted, settings.seed, settings.tile)[0]
-    fresh = _synthesise(network, material, N_SCORED, (height, width), settings.seed + 1, whole=True)
+    judged = min(height, MOST_SCORED), min(width, MOST_SCORED)
+    fresh = _synthesise(network, material, N_SCORED, judged, settings.seed + 1, whole=True)
     with show_stage("comparing with noise and quilting"):
-        table, others = _compare(photographs, fresh, statistics, settings.seed)
-    for index, photograph in enumerate(photographs):
-        save_image(folder.path / ("original.png" if index == 0 else f"original {index + 1}.png"), photograph)
+        middles = np.stack([_middle(photograph, *judged) for photograph in photographs])
+        table, others = _compare(middles, fresh, statistics, settings.seed)
+    originals = [folder.path / f"original{f' {index + 1}' if index else ''}.png" for index in range(len(photographs))]
+    for path, photograph in zip(originals, photographs, strict=True):
+        save_image(path, photograph)
     save_image(folder.path / "synthesis.png", synthesis)
     for method, image in others.items():
         figures.save_picture(folder.path / f"{method}.png", figures.grid(image[None], 1))
@@ -225,10 +243,7 @@ def run(settings: TextureSettings, folder: RunFolder) -> dict[str, Any]:
     caption = f"Synthesis from fresh z ~ N(0, I), {synthesis.shape[2]} x {synthesis.shape[1]} pixels.{repeats}"
     sections = {
         "Original and synthesis": [
-            *(
-                report.picture(path, f"{path.stem.capitalize()}, {width} x {height} pixels.")
-                for path in sorted(folder.path.glob("original*.png"))
-            ),
+            *(report.picture(path, f"{path.stem.capitalize()}, {width} x {height} pixels.") for path in originals),
             report.picture(folder.path / "synthesis.png", caption),
         ],
         "Statistics": [
