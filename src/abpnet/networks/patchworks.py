@@ -78,6 +78,9 @@ class PatchworkNetwork(nn.Module):
 
     A material that repeats gives its lattice: pieces then come from places that fit their neighbours.
 
+    Places are choices, without a gradient, which `inference.metropolis` infers; the estimator's `transform`, `impute`
+    and `recover` follow gradients and leave them where they start.
+
     Args:
         shape: Of the photographs: how many, channels, height, width; sides of at least 96.
         lattice: Two displacements (down, right) in pixels after which the material repeats, if it does.
