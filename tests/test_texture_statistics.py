@@ -166,7 +166,21 @@ def test_every_size_can_be_learned_from(size):
     assert statistics(randn(1, 1, 64, 64)).isfinite().all()
 
 
-@pytest.mark.parametrize("shape", [(64, 64), (1, 1, 64, 64), (1, 31, 64)])
+@pytest.mark.parametrize("shape", [(64, 64), (1, 1, 1, 64, 64), (1, 31, 64), (2, 1, 31, 64)])
 def test_what_is_no_image_or_too_small_is_refused(shape):
     with pytest.raises(ValueError, match="sides of at least 32"):
         TextureStatistics.of(torch.zeros(shape))
+
+
+def test_several_photographs_have_their_statistics_each_and_the_filters_of_all():
+    images = torch.rand(3, 1, 64, 64, generator=torch.Generator().manual_seed(0)) - 0.5
+    images[1] *= 0.5
+    statistics = TextureStatistics.of(images)
+    assert statistics.target.shape[0] == 3
+    alone = TextureStatistics.of(images[:1])
+    assert alone.target.shape == statistics.target[:1].shape
+    # Directions of the whitening are known up to a turn, which leaves distances as they are.
+    again = TextureStatistics.of(images[[1, 2, 0]]).target[[2, 0, 1]]
+    torch.testing.assert_close(
+        torch.cdist(again, again), torch.cdist(statistics.target, statistics.target), rtol=1e-2, atol=1e-3
+    )

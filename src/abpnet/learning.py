@@ -364,7 +364,7 @@ def alternate(
     white, filters = whiten(y, observation, state.residuals, model.emission, neighbours)
     start = time.monotonic() - state.seconds
     while True:
-        doublings = math.log2(max(state.iteration, 1) / PASSES_BEFORE_FIELD)
+        doublings = math.log2(state.iteration / PASSES_BEFORE_FIELD) if state.iteration else -1.0
         if whitened and doublings >= 0 and doublings.is_integer():
             state.residuals = estimate_residuals(state, y, observation, precision)
             white, filters = whiten(y, observation, state.residuals, model.emission, neighbours)

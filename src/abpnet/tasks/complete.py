@@ -38,7 +38,7 @@ __all__ = ["CompleteSettings", "run"]
 # Samples of the auto-encoder's bound, which missing entries call for.
 BOUND_SAMPLES = 5
 # The share of observed pixels up to which factors are learned from whitened residuals.
-SCARCE = 0.35
+SCARCE = 0.2
 EXPLANATION = (
     "Error on hidden pixels: mean absolute difference as a fraction of the dynamic range; PSNR in dB. "
     "All methods saw the same observed pixels. The auto-encoder learned for as many seconds as ours, or as many passes "
