@@ -103,23 +103,6 @@ RECIPES = {
         average_decay=0.98,
         learn_noise=False,
     ),
-    # Pieces of a photograph come from here or from there: choices, which have no gradient.
-    "patchwork": Recipe(
-        step_size=0.6,
-        n_steps=1,
-        preconditioned=False,
-        temperature=1.0,
-        start="prior",
-        optimizer="adam",
-        learning_rate=3e-3,
-        momentum=0.8,
-        learning_rate_horizon=400,
-        weight_decay=0.0,
-        batch_size=1,
-        average_decay=0.98,
-        learn_noise=False,
-        inference="metropolis",
-    ),
     # Few frames, most of them alike, and a network that starts at their linear regression: small batches and steps.
     "video": Recipe(
         step_size=0.5,
@@ -157,3 +140,7 @@ RECIPES = {
 RECIPES["kriged"] = replace(RECIPES["default"], residuals="kriged")
 # Images of which little is observed: factors that take neighbours for independent witnesses believe them too much.
 RECIPES["whitened"] = replace(RECIPES["default"], residuals="whitened")
+# Pieces of a photograph come from here or from there: choices, which have no gradient.
+RECIPES["patchwork"] = replace(
+    RECIPES["texture"], step_size=0.6, learning_rate=3e-3, learning_rate_horizon=400, inference="metropolis"
+)

@@ -11,6 +11,7 @@ Newsam 1997): a product with it is a product with its spectrum, by fast Fourier 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -93,10 +94,10 @@ def estimate(residual: Float[Tensor, "n c h w"], observed: Bool[Tensor, "n #c h 
     return _of_matrices(ResidualField(spectrum.float()), values.clamp(min=0) + WHITE * variance, vectors)
 
 
-def _inverse(field: ResidualField) -> ResidualField:
-    """The field whose covariance on the padded grid is the inverse of this one's."""
+def _mapped(field: ResidualField, function: Callable[[Tensor], Tensor]) -> ResidualField:
+    """The field whose covariance on the padded grid is a function of this one's, such as its inverse or root."""
     values, vectors = torch.linalg.eigh(field.spectrum.permute(2, 3, 0, 1))
-    return _of_matrices(field, 1 / values.clamp(min=1e-12), vectors)
+    return _of_matrices(field, function(values), vectors)
 
 
 def _filter(field: ResidualField, values: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
@@ -110,12 +111,11 @@ def _dot(a: Tensor, b: Tensor) -> Float[Tensor, "n 1 1 1"]:
     return (a * b).sum((1, 2, 3), keepdim=True)
 
 
-def _krige(field: ResidualField, residual: Tensor, observed: Tensor) -> Tensor:
+def _krige(field: ResidualField, inverse: ResidualField, residual: Tensor, observed: Tensor) -> Tensor:
     """Conditional mean of one batch by conjugate gradients; a row that has converged stays as it is.
 
     They are preconditioned by the observed part of the inverse of the whole field's covariance.
     """
-    inverse = _inverse(field)
     left = torch.where(observed, residual, 0.0)
     goal = TOLERANCE**2 * _dot(left, left)
     weights = torch.zeros_like(left)
@@ -148,18 +148,17 @@ def conditional_mean(
     """
     observed = observed.expand_as(residual)
     n, means = len(residual), torch.empty_like(residual)
+    inverse = _mapped(field, lambda values: 1 / values.clamp(min=1e-12))
     for first in range(0, n, BATCH):
         rows = torch.arange(first, first + BATCH)
         rows = torch.where(rows < n, rows, first)
-        means[first : first + BATCH] = _krige(field, residual[rows], observed[rows])[: n - first]
+        means[first : first + BATCH] = _krige(field, inverse, residual[rows], observed[rows])[: n - first]
     return means
 
 
-def _draw(field: ResidualField, n: int, shape: torch.Size, generator: torch.Generator) -> Tensor:
+def _draw(root: ResidualField, n: int, shape: torch.Size, generator: torch.Generator) -> Tensor:
     """Unconditional fields: white noise on the padded grid, filtered by the root of the spectrum."""
-    values, vectors = torch.linalg.eigh(field.spectrum.permute(2, 3, 0, 1))
-    root = _of_matrices(field, values.clamp(min=0).sqrt(), vectors)
-    noise = torch.randn(n, shape[0], *field.grid, generator=generator)
+    noise = torch.randn(n, shape[0], *root.grid, generator=generator)
     return _filter(root, noise)[..., : shape[1], : shape[2]]
 
 
@@ -173,5 +172,6 @@ def conditional_draw(
 
     Hoffman and Ribak (1991); arguments as `conditional_mean`, and a source of chance.
     """
-    draw = torch.cat([_draw(field, len(some), residual.shape[1:], generator) for some in residual.split(BATCH)])
+    root = _mapped(field, lambda values: values.clamp(min=0).sqrt())
+    draw = torch.cat([_draw(root, len(some), residual.shape[1:], generator) for some in residual.split(BATCH)])
     return draw + conditional_mean(field, residual - draw, observed)

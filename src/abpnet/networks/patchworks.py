@@ -16,6 +16,7 @@ __all__ = ["PATCHWORK_STRIDE", "PatchworkNetwork"]
 
 # Sides of the pieces, and how far apart they stand: every pixel is reached by four of them, one of each layer.
 PIECE, SPACING, LAYERS = 64, 32, 4
+SHIFTS = ((0, 0), (0, SPACING), (SPACING, 0), (SPACING, SPACING))
 # Pixels of the image for each position of the map of factors, which holds one piece of each layer.
 PATCHWORK_STRIDE = 64
 # Seams wander with noise that has one value every so many pixels.
@@ -161,8 +162,7 @@ class PatchworkNetwork(nn.Module):
         """Where in the image each piece goes to."""
         down, right = torch.meshgrid(torch.arange(h), torch.arange(w), indexing="ij")
         first = PATCHWORK_STRIDE * torch.stack([down, right], -1)
-        shifts = torch.tensor([(SPACING * (layer // 2), SPACING * (layer % 2)) for layer in range(LAYERS)])
-        return first + shifts[:, None, None]
+        return first + torch.tensor(SHIFTS)[:, None, None]
 
     def pieces(self, z: Float[Tensor, "n latent_dim h w"]) -> Float[Tensor, "n layers c height width"]:
         """The four layers of pieces, each a whole image."""
@@ -175,14 +175,13 @@ class PatchworkNetwork(nn.Module):
         rows, columns = (places[..., axis, None] + reach for axis in (0, 1))
         pieces = self.photographs[which[..., None, None], rows[..., :, None], columns[..., None, :]]
         layers = pieces.permute(0, 1, 6, 2, 4, 3, 5).reshape(n, LAYERS, -1, h * PIECE, w * PIECE)
-        shifted = [layers[:, k].roll((SPACING * (k // 2), SPACING * (k % 2)), (2, 3)) for k in range(LAYERS)]
-        return torch.stack(shifted, 1)
+        return torch.stack([layers[:, k].roll(shift, (2, 3)) for k, shift in enumerate(SHIFTS)], 1)
 
     def windows(self, z: Float[Tensor, "n latent_dim h w"]) -> Float[Tensor, "layers height width"]:
         """How far each pixel is inside its piece of each layer: 1 at the centre, 0 at the border, 1 in all."""
         across = torch.sin(torch.pi * (torch.arange(PIECE, device=z.device) + 0.5) / PIECE).square()
         layer = (across[:, None] * across).repeat(z.shape[2], z.shape[3])
-        return torch.stack([layer.roll((SPACING * (k // 2), SPACING * (k % 2)), (0, 1)) for k in range(LAYERS)])
+        return torch.stack([layer.roll(shift, (0, 1)) for shift in SHIFTS])
 
     def forward(self, z: Float[Tensor, "n latent_dim h w"]) -> Float[Tensor, "n c height width"]:
         """Images of the factors."""
