@@ -5,7 +5,7 @@ import torch
 
 import abpnet
 from abpnet import factor_analysis as fa
-from abpnet.explaining import BATCH, explain, linear_start, regress
+from abpnet.explaining import BATCH, decode, explain, linear_start, regress
 from abpnet.networks import LinearNetwork, auto_network, initialise
 from abpnet.observations import Complete, Mask, Operator, Projection
 from abpnet.operators import fourier_projection
@@ -88,3 +88,16 @@ def test_factors_do_not_depend_on_the_place_in_the_batch_whatever_the_widths(sha
     assert torch.equal(modes(order), z[order])
     for row in (0, 7, 63, 66):
         assert torch.equal(modes(torch.tensor([row]))[0], z[row])
+
+
+@pytest.mark.parametrize(("latent_shape", "size"), [((4,), BATCH), ((4, 2, 2), 1)])
+def test_maps_of_factors_make_large_signals_and_are_decoded_one_at_a_time(latent_shape, size):
+    seen = []
+
+    class Noting(torch.nn.Module):
+        def forward(self, z):
+            seen.append(len(z))
+            return z
+
+    decode(abpnet.GeneratorModel(Noting(), latent_shape), torch.zeros(3, *latent_shape))
+    assert set(seen) == {size}

@@ -53,3 +53,8 @@ def test_the_torus_holds_whole_cells_where_a_few_more_pixels_let_it():
     assert fitting_map(lattice, (3, 3), 64) == (4, 3)
     assert fitting_map(lattice, (4, 7), 64) == (4, 7)
     assert fitting_map(None, (3, 5), 64) == (3, 5)
+
+
+def test_a_larger_torus_must_be_worth_its_size():
+    lattice = np.array([[27.0, 0.0], [0.0, 64.0]])  # each position gives way by 1 pixel of 3 positions, 0.8 of 5
+    assert fitting_map(lattice, (3, 3), 64) == (3, 3)

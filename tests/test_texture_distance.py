@@ -5,7 +5,7 @@ from abpnet.baselines.quilting import quilt
 from abpnet.baselines.spectral_noise import phase_randomised
 from abpnet.data.builtin import texture_photograph
 from abpnet.metrics import difference_of_statistics
-from abpnet.texture_distance import TextureMeasure, mean_distance
+from abpnet.texture_distance import TextureMeasure, _answers, mean_distance
 
 
 @pytest.fixture(scope="module")
@@ -72,3 +72,10 @@ def test_colour_without_variation_stays_finite():
 def test_too_small_images_are_refused():
     with pytest.raises(ValueError, match="at least 96"):
         TextureMeasure.of(np.zeros((1, 95, 200)))
+
+
+def test_answers_are_as_strong_as_what_the_filter_passes():
+    x = np.arange(160)
+    grating = np.broadcast_to(0.4 * np.cos(2 * np.pi * 0.15 * x), (1, 160, 160))
+    strongest = np.abs(_answers(grating))[:, 40:-40, 40:-40].reshape(24, -1)
+    assert np.sqrt(np.square(strongest).mean(1)).max() == pytest.approx(0.4 / np.sqrt(2), rel=0.02)
