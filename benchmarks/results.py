@@ -46,7 +46,7 @@ def commands(data: Path, out: Path) -> dict[str, list[Any]]:
     heads = [data / HEADS, "--latent-dim", 2, "--new-images", 40, "--max-seconds", SECONDS, "--max-iter", 100_000]
     return (
         {"digits": ["complete", *digits, "--mask", "pepper:0.5:1"]}
-        | {f"faces {name}": ["complete", *faces, "--mask", mask] for name, mask in masks.items()}
+        | {f"faces {name}": ["complete", *faces, "--mirror", "--mask", mask] for name, mask in masks.items()}
         | {f"projections, d = {d}": ["sense", *faces, "--measurements", 1000, "--latent-dim", d] for d in (20, 60, 100)}
         | {
             "evaluation": ["evaluate", *faces, "--latent-dims", 20, 60, 100, 200],

@@ -37,6 +37,7 @@ FLOORS = [
         "temporal_statistics",
         "texture_distance",
         "whitening",
+        "holding_out",
     },
     {"networks.videos"},
     {
@@ -58,8 +59,8 @@ FLOORS = [
         "recurrent",
     },
     {"inference", "imputing", "data.images", "networks", "rhythm", "baselines.bottom_up", "baselines.imputers"},
-    {"data.masks", "data.videos", "figures", "explaining", "precision"},
-    {"data", "learning", "baselines.sensing", "baselines.vae", "baselines.dcgan", "evaluation"},
+    {"data.masks", "data.videos", "figures", "explaining", "precision", "learning_state"},
+    {"data", "learning", "short_chains", "baselines.sensing", "baselines.vae", "baselines.dcgan", "evaluation"},
     {"saving", "progress"},
     {"estimator"},
     {"tasks", "tasks.session", "dynamic_textures"},

@@ -15,6 +15,8 @@ import torch
 from PIL import Image
 
 import abpnet
+from abpnet.data.images import load_images
+from abpnet.data.masks import draw_mask
 from abpnet.tasks import session
 from commands import COMPLETE, run
 
@@ -71,6 +73,26 @@ def test_new_images_may_come_from_another_folder(data, tmp_path):
     assert len(list((out / "completed").glob("new *.png"))) == 4
     assert len(list((out / "completed").glob("*.png"))) == 14
     assert len(abpnet.GeneratorNetwork.load(out / "model").latents_) == 10
+
+
+@pytest.mark.parametrize("residuals", ["kriged", "white"])
+def test_mirror_images_are_learned_from_and_completed_as_well(data, tmp_path, residuals):
+    out = tmp_path / "out"
+    np.savez(tmp_path / "train.npz", images=np.load(data / "images.npz")["images"][:10])
+    options = [*COMPLETE, "--mirror", "--residuals", residuals, "--no-baselines", "--out", out]
+    assert run("complete", tmp_path / "train.npz", *options) == 0
+    network = abpnet.GeneratorNetwork.load(out / "model")
+    assert len(network.latents_) == 20, "ten images and their mirror images"
+    images = load_images(str(tmp_path / "train.npz"))
+    kept = draw_mask("pepper:0.4:1", images.pixels.shape, np.random.default_rng(0))
+    shown = np.where(kept, images.pixels, np.float32(np.nan))
+    starts = [None, None] if residuals == "kriged" else np.split(network.latents_, 2)
+    plain, mirrored = network.impute(shown, start=starts[0]), network.impute(shown[..., ::-1], start=starts[1])
+    expected = ((plain + mirrored[..., ::-1]) / 2).clip(-1, 1)
+    for name, image in zip(images.names, expected, strict=True):
+        completed = np.asarray(Image.open(out / "completed" / f"{name}.png")) / 127.5 - 1
+        np.testing.assert_allclose(completed, image[0], atol=1 / 127.5)
+    assert np.abs(plain - mirrored[..., ::-1]).max() > 0.05, "the two differ, so that their mean can be told"
 
 
 def test_complete_keeps_observed_pixels_of_files_with_holes(data, tmp_path):

@@ -266,6 +266,20 @@ def test_imputed_pixels_follow_their_neighbours_where_residuals_are_correlated()
     assert errors["whitened"] < 0.7 * errors["default"], errors
 
 
+def test_what_stands_for_kriged_residuals_is_kept_and_saved(tmp_path):
+    estimator = GeneratorNetwork(2, recipe="kriged", max_iter=3, verbose=False).fit(images())
+    assert estimator.equivalent_noise_ > 0
+    estimator.save(tmp_path / "saved")
+    loaded = GeneratorNetwork.load(tmp_path / "saved")
+    assert loaded.equivalent_noise_ == estimator.equivalent_noise_
+    np.testing.assert_array_equal(loaded.impute(images()), estimator.impute(images()))
+    np.testing.assert_array_equal(loaded.impute(images()[..., ::-1]), loaded.impute(images()[..., ::-1].copy()))
+    started = estimator.impute(images(), start=estimator.latents_)
+    assert not np.array_equal(started, estimator.impute(images())), "chains that are given a start go on from there"
+    for recipe in ("default", "whitened"):
+        assert GeneratorNetwork(2, recipe=recipe, max_iter=1, verbose=False).fit(images()).equivalent_noise_ is None
+
+
 @pytest.mark.parametrize("shape", [(10, 8, 8), (8, 8), (5, 1, 8, 8), (10, 1, 9, 9)], ids=str)
 def test_a_mask_of_another_shape_is_refused(shape):
     with pytest.raises(ValueError, match="a mask of shape"):

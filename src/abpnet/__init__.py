@@ -6,7 +6,8 @@ from abpnet.emissions import Gaussian
 from abpnet.errors import InputError
 from abpnet.evaluation import Evaluation, evaluate
 from abpnet.explaining import infer
-from abpnet.learning import Iteration, LearningState, alternate, begin
+from abpnet.learning import alternate, begin
+from abpnet.learning_state import Iteration, LearningState
 from abpnet.model import GeneratorModel
 from abpnet.networks import (
     FrameNetwork,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
@@ -36,14 +35,16 @@ from abpnet.emissions import Gaussian
 from abpnet.explaining import decode, explain, linear_start, posterior_draws, regress
 from abpnet.factor_analysis import FactorAnalysis
 from abpnet.imputing import fill_in_draw, fill_in_mean
-from abpnet.learning import Iteration, alternate, begin, estimate_residuals
+from abpnet.learning import alternate, begin, estimate_residuals
+from abpnet.learning_state import Iteration
 from abpnet.model import GeneratorModel
-from abpnet.networks import auto_network, initialise
+from abpnet.networks import chosen_network
 from abpnet.observations import Complete, Observation, as_observation, hide_missing, unmasked
 from abpnet.precision import PRECISIONS, try_precisions
 from abpnet.recipes import RECIPES, Recipe
 from abpnet.residuals import ResidualField
 from abpnet.runs import delay_interruption
+from abpnet.short_chains import noise_for, short_draws
 from abpnet.whitening import whiten
 
 __all__ = ["GeneratorNetwork"]
@@ -83,6 +84,7 @@ class GeneratorNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         n_iter_: Iterations run.
         precision_: The precision used, and what the trial found.
         residuals_: The field of the residuals; None = white.
+        equivalent_noise_: Deviation of the white noise that stands for kriged residuals; None = it is not used.
     """
 
     def __init__(
@@ -186,6 +188,9 @@ class GeneratorNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         if len(self.model_.latent_shape) == 1:
             some = self.state_.latents.values[:MOST_CHAINS_REGRESSED]
             self.linear_start_ = regress(self.model_, some, self.precision_["precision"])
+        self.equivalent_noise_: float | None = None
+        if recipe.residuals == "kriged" and self.residuals_ is not None and self.linear_start_ is not None:
+            self.equivalent_noise_ = noise_for(self.linear_start_, self.residuals_, y, observation)
 
     # ---- inference ----
 
@@ -229,7 +234,8 @@ class GeneratorNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             X: (n, *shape), NaN = missing; what is not missing is returned as it came.
             n_imputations: None = fill in the posterior mean; else that many draws from the posterior, noise included.
             random_state: Seed of the draws.
-            start: (n, *latent_shape) start of the chains, such as `latents_`; the posterior mode by default.
+            start: (n, *latent_shape) start of the chains, such as `latents_`; the posterior mode by default, or, where
+                residuals were kriged, that of the short chains of `short_chains`.
         """
         check_is_fitted(self)
         if n_imputations is not None:
@@ -270,12 +276,15 @@ class GeneratorNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
 
     def _draw(self, y: Tensor, observation: Observation, start: Any, random_state: Any) -> Iterator[Tensor]:
         """Signals f(z) of factors drawn from their posterior, without end."""
+        generator = torch.Generator(self._device()).manual_seed(seed_of(random_state))
+        precision = self.precision_["precision"]
+        if start is None and self.equivalent_noise_ and self.linear_start_ and unmasked(observation) == Complete():
+            lines = self.linear_start_, self.equivalent_noise_
+            return map(self._decode, short_draws(self.model_, *lines, y, observation, generator, precision))
         z = self._explain(y, observation) if start is None else to_tensor(start)
         check_factors("start", z, self.model_.latent_shape, len(y))
-        generator = torch.Generator(self._device()).manual_seed(seed_of(random_state))
         y, observation = self._whiten(y, observation)
-        chains = posterior_draws(self.model_, y, observation, z, generator, self.precision_["precision"])
-        return (self._decode(factors) for factors in chains)
+        return map(self._decode, posterior_draws(self.model_, y, observation, z, generator, precision))
 
     def _whiten(self, y: Tensor, observation: Observation, whole: bool = False) -> tuple[Tensor, Observation]:
         field = self.residuals_ if self._check_settings().residuals == "whitened" else None
@@ -354,16 +363,7 @@ class GeneratorNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
 
     def _build_model(self, shape: Sequence[int] | None, generator: torch.Generator, indirect: bool) -> GeneratorModel:
         latent_shape = self._latent_shape()
-        if isinstance(self.network, nn.Module):
-            network = copy.deepcopy(self.network)
-            if any(parameter.is_meta for parameter in network.parameters()):
-                network = initialise(network, generator)
-        elif self.network == "auto":
-            if shape is None:
-                raise ValueError("the shape of the signals cannot be told from their measurements; pass network=...")
-            network = initialise(auto_network(latent_shape, shape, indirect), generator)
-        else:
-            raise ValueError(f"network must be 'auto' or a torch.nn.Module, got {self.network!r}")
+        network = chosen_network(self.network, latent_shape, shape, indirect, generator)
         return GeneratorModel(network, latent_shape, emission=Gaussian(float(self.noise_std))).to(generator.device)
 
     def _choose_precision(self, y: Tensor, observation: Observation, recipe: Recipe) -> dict[str, Any]:
@@ -396,5 +396,5 @@ class GeneratorNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
                 check_range(X)
             if not reset and X.shape[1:] != self.signal_shape_:
                 raise ValueError(f"expected signals of shape {self.signal_shape_}, got {X.shape[1:]}")
-        y, seen = hide_missing(torch.from_numpy(X if X.flags.writeable else X.copy()), observation)
+        y, seen = hide_missing(torch.from_numpy(np.require(X, requirements=["C", "W"])), observation)
         return y, seen, convert

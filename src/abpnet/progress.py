@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from abpnet.learning import Iteration
+from abpnet.learning_state import Iteration
 
 __all__ = ["show_progress", "show_stage"]
 

@@ -32,6 +32,9 @@ class Recipe:
         residuals: What residuals of images (channels, height, width) are taken for: "white" noise; "kriged" = that, but
             after learning a Gaussian field, which carries them to hidden entries (see `residuals`); "whitened" = such a
             field while learning as well (see `whitening`). Those of other signals and of indirect data are white.
+        held_out: Side of a square of each image, as a share of the shorter side, that its factors do not see while
+            learning, but have to predict (see `holding_out`): anywhere, another one in every iteration. 0 = none. Other
+            signals and indirect data have none.
     """
 
     step_size: float
@@ -49,10 +52,15 @@ class Recipe:
     learn_noise: bool
     inference: Literal["langevin", "metropolis"] = "langevin"
     residuals: Literal["white", "kriged", "whitened"] = "white"
+    held_out: float = 0.0
 
     def __post_init__(self) -> None:
         if self.learn_noise and self.residuals == "whitened":
             raise ValueError("residuals='whitened' has the noise in its field; learn_noise must be False with it")
+        if not 0 <= self.held_out < 2:
+            raise ValueError(f"held_out must be 0 (nothing) or a share of an image's side below 2; got {self.held_out}")
+        if self.held_out and self.residuals == "whitened":
+            raise ValueError("residuals='whitened' takes the observed pixels as a whole; held_out must be 0 with it")
 
 
 RECIPES = {
@@ -137,7 +145,7 @@ RECIPES = {
     ),
 }
 # Images with hidden pixels: their observed neighbours tell about them.
-RECIPES["kriged"] = replace(RECIPES["default"], residuals="kriged")
+RECIPES["kriged"] = replace(RECIPES["default"], residuals="kriged", held_out=0.7)
 # Images of which little is observed: factors that take neighbours for independent witnesses believe them too much.
 RECIPES["whitened"] = replace(RECIPES["default"], residuals="whitened")
 # Pieces of a photograph come from here or from there: choices, which have no gradient.

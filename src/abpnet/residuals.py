@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-__all__ = ["ResidualField", "conditional_draw", "conditional_mean", "estimate"]
+__all__ = ["ResidualField", "conditional_draw", "conditional_mean", "equivalent_noise", "estimate"]
 
 # Examples handled at once: all batches have this size, the last one padded, so that no row depends on the others.
 BATCH = 50
@@ -105,6 +105,27 @@ def _filter(field: ResidualField, values: Float[Tensor, "n c h w"]) -> Float[Ten
     waves = torch.fft.rfft2(values, field.grid)
     mixed = torch.stack([(row * waves).sum(1) for row in field.spectrum], 1)
     return torch.fft.irfft2(mixed, field.grid)[..., : values.shape[-2], : values.shape[-1]]
+
+
+def equivalent_noise(
+    field: ResidualField, patterns: Float[Tensor, "d c h w"], observed: Bool[Tensor, "n #c h w"]
+) -> float:
+    """Standard deviation of the white noise that disturbs the weights of patterns as much as the field does.
+
+    Measured through the observed entries, m, a weight of pattern w is disturbed by `w^T M K M w`, and by white noise of
+    variance v by `v w^T M w`; both are summed over patterns and images.
+
+    Args:
+        field: Of covariance K.
+        patterns: Such as loadings of factors.
+        observed: True where an entry was observed.
+    """
+    disturbance, length = torch.zeros(2, dtype=torch.float64)
+    for mask in observed:
+        seen = torch.where(mask, patterns, 0.0)
+        disturbance += _dot(seen, _filter(field, seen)).sum()
+        length += _dot(seen, seen).sum()
+    return float((disturbance / length.clamp(min=1e-12)).sqrt())
 
 
 def _dot(a: Tensor, b: Tensor) -> Float[Tensor, "n 1 1 1"]:

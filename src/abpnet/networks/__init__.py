@@ -3,7 +3,7 @@
 Every network maps (n, *latent_shape) to (n, *shape) and treats the examples of a batch independently of one another.
 """
 
-from abpnet.networks.building import auto_network, build_network, describe_network, initialise
+from abpnet.networks.building import auto_network, build_network, chosen_network, describe_network, initialise
 from abpnet.networks.objects import ObjectNetwork
 from abpnet.networks.patchworks import PATCHWORK_STRIDE, PatchworkNetwork
 from abpnet.networks.sounds import SOUND_STRIDE, SoundNetwork
@@ -26,6 +26,7 @@ __all__ = [
     "VectorNetwork",
     "auto_network",
     "build_network",
+    "chosen_network",
     "describe_network",
     "initialise",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
@@ -18,7 +19,7 @@ from abpnet.networks.textures import TextureNetwork
 from abpnet.networks.vectors import LinearNetwork, VectorNetwork
 from abpnet.networks.videos import FrameNetwork, SpaceTimeNetwork
 
-__all__ = ["auto_network", "build_network", "describe_network", "initialise"]
+__all__ = ["auto_network", "build_network", "chosen_network", "describe_network", "initialise"]
 
 # What the measurements do not see stays as it starts. So images behind indirect data start close to grey: with the
 # usual weights they kept a rough pattern (error .19 instead of .06 at 64 projections of smooth images of 256 pixels).
@@ -113,6 +114,36 @@ def auto_network(latent_shape: Sequence[int], shape: Sequence[int], indirect: bo
             contrast = FAINT if indirect else 1.0
             return ObjectNetwork(latent_shape[0], shape, AUTO_WIDTH, initial_contrast=contrast, repeat=indirect)
         return VectorNetwork(latent_shape[0], shape, bounded=True)
+
+
+def chosen_network(
+    network: str | nn.Module,
+    latent_shape: Sequence[int],
+    shape: Sequence[int] | None,
+    indirect: bool,
+    generator: torch.Generator,
+) -> nn.Module:
+    """The network that the caller asks for, with weights to start from.
+
+    Args:
+        network: "auto", or a module, of which a copy is taken; one on the "meta" device is initialised.
+        latent_shape: Shape of one example's factors.
+        shape: Shape of one signal; None = not known.
+        indirect: Whether only measurements of the signals are observed.
+        generator: Source of chance.
+
+    Raises:
+        ValueError: If it is neither, or if "auto" cannot choose.
+    """
+    if isinstance(network, nn.Module):
+        network = copy.deepcopy(network)
+        on_meta = any(parameter.is_meta for parameter in network.parameters())
+        return initialise(network, generator) if on_meta else network
+    if network != "auto":
+        raise ValueError(f"network must be 'auto' or a torch.nn.Module, got {network!r}")
+    if shape is None:
+        raise ValueError("the shape of the signals cannot be told from their measurements; pass network=...")
+    return initialise(auto_network(latent_shape, shape, indirect), generator)
 
 
 def describe_network(network: nn.Module) -> dict[str, Any] | None:

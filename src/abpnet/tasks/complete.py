@@ -67,6 +67,9 @@ class CompleteSettings(RecoverySettings):
     residuals: Literal["auto", "white", "kriged", "whitened"] = "auto"
     """How what the factors leave unexplained varies from pixel to pixel: white = without relation; kriged = neighbours
     tell about hidden pixels; whitened = the factors allow for that as well, which pays where little is observed."""
+    mirror: bool = False
+    """Learn from the mirror image of every image as well, and complete both: for faces and the like, which could be
+    either; not for writing."""
 
     def recipe(self, observed: np.ndarray) -> str:
         """Name of the recipe; auto = whitened where few pixels, all whole, were observed, kriged elsewhere."""
@@ -74,6 +77,14 @@ class CompleteSettings(RecoverySettings):
             seen = torch.from_numpy(~np.isnan(observed))
             return "whitened" if is_pixelwise(seen) and float(seen.float().mean()) <= SCARCE else "kriged"
         return "default" if self.residuals == "white" else self.residuals
+
+
+def _as_it_is(images: np.ndarray) -> np.ndarray:
+    return images
+
+
+def _mirrored(images: np.ndarray) -> np.ndarray:
+    return images[..., ::-1]
 
 
 def _by_auto_encoder(
@@ -149,10 +160,17 @@ def run(settings: CompleteSettings, folder: RunFolder) -> dict[str, Any]:
     is_new = split(settings, len(observed), n_last, rng)
     recipe = settings.recipe(observed)
     network = new_network(settings, latent_dim=settings.latent_dim, noise_std=settings.noise_std, recipe=recipe)
-    network = learn(network, observed[~is_new], folder, title="learning")
+    views = (_as_it_is, _mirrored) if settings.mirror else (_as_it_is,)
+    network = learn(network, np.concatenate([view(observed[~is_new]) for view in views]), folder, title="learning")
 
     def complete(index: np.ndarray, training: bool) -> np.ndarray:
-        return network.impute(observed[index], start=network.latents_ if training else None)
+        # Under kriged residuals chains that stand where learning left them recover less than fresh ones.
+        fresh = not training or network.equivalent_noise_ is not None
+        starts = [None] * len(views) if fresh else np.split(network.latents_, len(views))
+        completed = [
+            view(network.impute(view(observed[index]), start=start)) for view, start in zip(views, starts, strict=True)
+        ]
+        return np.mean(completed, 0)
 
     hidden = np.isnan(observed) & ~np.isnan(images.pixels)
     parts = recover_parts(images, observed, hidden, is_new, complete)

@@ -1,0 +1,152 @@
+"""What changes while learning: one object that can be written down and restored to the bit."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from abpnet.emissions import Gaussian
+from abpnet.errors import InputError
+from abpnet.latents import Latents
+from abpnet.model import GeneratorModel
+from abpnet.residuals import ResidualField
+from abpnet.runs import by_part
+
+__all__ = ["Iteration", "LearningState"]
+
+# Decay per weight update of the running mean of the noise variance.
+NOISE_DECAY = 0.98
+SMALLEST_NOISE_STD = 0.01
+
+
+@dataclass(frozen=True)
+class Iteration:
+    """What one pass over all training examples did.
+
+    Attributes:
+        iteration: Passes so far, this one included.
+        seconds: Spent so far, in all sessions of the run.
+        energy: Mean `-log p(y, z)` per example, in nats; of whitened residuals up to a constant that goes with them.
+        error: Mean absolute difference of f(z) from the observed entries, as a fraction of the dynamic range.
+        latent_mean: Mean of all chains' factors.
+        latent_std: Their standard deviation; the prior's is 1.
+        latent_divergence: Distance of the chains from the prior, see `metrics.latent_moments`.
+    """
+
+    iteration: int
+    seconds: float
+    energy: float
+    error: float
+    latent_mean: float
+    latent_std: float
+    latent_divergence: float
+
+    def row(self) -> dict[str, int | float]:
+        """The same as a dictionary."""
+        return asdict(self)
+
+
+@dataclass
+class LearningState:
+    """All that changes while learning.
+
+    Attributes:
+        model: Whose weights are learned.
+        latents: Chains of the training examples.
+        optimizer: Of the weights.
+        generator: Source of all chance.
+        averaged: Running mean of the weights, by name; what is kept in the end.
+        latent_precision: Running mean of the latent factors' posterior precision, (d, d).
+        updates: Weight updates so far.
+        iteration: Passes so far.
+        seconds: Spent so far.
+        history: One row per pass, see `Iteration.row`.
+        residuals: Their field; None = white.
+    """
+
+    model: GeneratorModel
+    latents: Latents
+    optimizer: torch.optim.Optimizer
+    generator: torch.Generator
+    averaged: dict[str, Tensor]
+    latent_precision: Tensor
+    updates: int = 0
+    iteration: int = 0
+    seconds: float = 0.0
+    history: list[dict[str, int | float]] = field(default_factory=list)
+    residuals: ResidualField | None = None
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Every tensor of the state, by name."""
+        tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
+        tensors |= {f"averaged.{name}": tensor for name, tensor in self.averaged.items()}
+        for index, memory in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{index}.{name}": value for name, value in memory.items() if value is not None}
+        if self.residuals is not None:
+            tensors["residuals"] = self.residuals.spectrum
+        return tensors | {
+            "latents": self.latents.values,
+            "latent_precision": self.latent_precision,
+            "generator": self.generator.get_state(),
+        }
+
+    def facts(self) -> dict[str, Any]:
+        """Everything else of the state."""
+        noise_std = self.model.emission.noise_std if isinstance(self.model.emission, Gaussian) else None
+        return {
+            "iteration": self.iteration,
+            "updates": self.updates,
+            "seconds": self.seconds,
+            "noise_std": noise_std,
+            "history": list(self.history),
+            "optimizer": sorted(part for part in self.tensors() if part.startswith("optimizer.")),
+        }
+
+    def learn_noise(self, mean_square: float) -> None:
+        """Move the noise variance towards the mean square residual of the last batch.
+
+        At factors drawn from their posterior that is the EM update of sigma^2 (Rubin and Thayer 1982).
+        """
+        if isinstance(self.model.emission, Gaussian):
+            variance = NOISE_DECAY * self.model.emission.noise_std**2 + (1 - NOISE_DECAY) * mean_square
+            self.model.emission = Gaussian(max(math.sqrt(variance), SMALLEST_NOISE_STD))
+
+    def restore(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+        """Go back to what `tensors` and `facts` of an equally built state said.
+
+        Raises:
+            InputError: If they belong to another model or other data.
+        """
+        parts = by_part(tensors)
+        try:
+            self.model.load_state_dict(parts["model"])
+            for name, tensor in self.averaged.items():
+                tensor.copy_(parts["averaged"][name])
+            self.latents.values.copy_(tensors["latents"])
+            self.latent_precision.copy_(tensors["latent_precision"])
+            self.generator.set_state(tensors["generator"])
+            self.residuals = ResidualField(tensors["residuals"]) if "residuals" in tensors else None
+            self.iteration, self.updates, self.seconds = facts["iteration"], facts["updates"], facts["seconds"]
+            self.history[:] = facts["history"]
+            if facts["noise_std"] is not None:
+                self.model.emission = Gaussian(facts["noise_std"])
+            self._restore_optimizer(parts["optimizer"], facts["optimizer"])
+        except (KeyError, RuntimeError, TypeError, ValueError) as error:
+            reason = " ".join(str(error).split())
+            raise InputError(f"the checkpoint does not fit this model and these data: {reason}") from None
+
+    def _restore_optimizer(self, tensors: dict[str, Tensor], names: list[str]) -> None:
+        if {f"optimizer.{name}" for name in tensors} != set(names):
+            raise ValueError(f"{len(tensors)} of {len(names)} tensors of the optimizer are there")
+        memories = {int(index): memory for index, memory in by_part(tensors).items()}
+        weights = list(self.model.network.parameters())
+        for index, memory in memories.items():
+            for name, value in memory.items():
+                if value.dim() and value.shape != weights[index].shape:
+                    raise ValueError(f"the optimizer's {name} of weight {index} has shape {tuple(value.shape)}")
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": memories, "param_groups": groups})
