@@ -113,7 +113,27 @@ def test_few_examples_are_completed_better_when_their_factors_had_to_predict():
     assert errors[0.7] < 0.97 * errors[0.0], errors
 
 
+def test_factors_do_not_see_the_squares_and_each_pass_has_others(monkeypatch):
+    y, _ = linear_images(20)
+    seen = []
+
+    def watch(state, z, batch, shown, recipe, precision):
+        seen.append(shown.observed.expand_as(batch))
+        return z
+
+    monkeypatch.setattr("abpnet.learning._explain_away", watch)
+    model = abpnet.GeneratorModel(initialise(LinearNetwork(2, (1, 6, 6)), seeded()), (2,))
+    recipe = replace(RECIPES["default"], held_out=0.5, batch_size=20)
+    iterations = alternate(model, y, recipe=recipe, generator=seeded())
+    next(iterations), next(iterations)
+    assert len(seen) == 2
+    assert all((~one).flatten(1).any(1).all() and one.flatten(1).any(1).all() for one in seen)
+    assert not torch.equal(*seen)
+
+
 def test_settings_that_cannot_be_are_refused():
+    with pytest.raises(ValueError, match="learn_noise must be False with held_out"):
+        replace(RECIPES["video"], held_out=0.5)
     with pytest.raises(ValueError, match="below 2; got 3"):
         replace(RECIPES["default"], held_out=3.0)
     with pytest.raises(ValueError, match="held_out must be 0 with it"):

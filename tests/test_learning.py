@@ -65,6 +65,7 @@ def image_case(recipe, precision="float32"):
 
 SMALL = replace(RECIPES["default"], batch_size=4, n_steps=2, learn_noise=True)
 WHITENED = replace(RECIPES["whitened"], batch_size=4, n_steps=2)
+KRIGED = replace(RECIPES["kriged"], batch_size=4, n_steps=2)
 
 
 @pytest.fixture
@@ -78,7 +79,9 @@ def without_seconds(facts):
 
 
 @pytest.mark.parametrize(
-    "recipe", [SMALL, replace(RECIPES["paper"], batch_size=4), WHITENED], ids=["default", "paper", "whitened"]
+    "recipe",
+    [SMALL, replace(RECIPES["paper"], batch_size=4), WHITENED, KRIGED],
+    ids=["default", "paper", "whitened", "kriged"],
 )
 @pytest.mark.parametrize("stop", [0, 1, 3])
 def test_resuming_equals_never_having_stopped(recipe, stop, early_field):

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 import abpnet
-from abpnet import factor_analysis, residuals
+from abpnet import factor_analysis, residuals, short_chains
 from abpnet.explaining import regress
 from abpnet.networks import LinearNetwork, ObjectNetwork, initialise
-from abpnet.observations import Mask, hide_missing
+from abpnet.observations import Mask
 from abpnet.residuals import equivalent_noise
 from abpnet.short_chains import noise_for, short_draws
 
@@ -30,8 +30,10 @@ def linear_case(n=7, noise_std=0.3):
     return model, linear, torch.where(observed, y, 0.0), Mask(observed)
 
 
+@pytest.mark.parametrize("n_steps", [0, short_chains.N_STEPS])
 @pytest.mark.parametrize("noise_std", [0.3, 1.5])
-def test_draws_have_the_moments_of_the_exact_posterior_under_the_equivalent_noise(noise_std):
+def test_draws_have_the_moments_of_the_exact_posterior_under_the_equivalent_noise(noise_std, n_steps, monkeypatch):
+    monkeypatch.setattr("abpnet.short_chains.N_STEPS", n_steps)
     model, linear, y, seen = linear_case()
     draws = torch.stack(list(islice(short_draws(model, linear, noise_std, y, seen, seeded()), 600)))
     layer = model.network.loadings
@@ -61,15 +63,15 @@ def test_steps_go_from_the_line_towards_the_network():
         with torch.no_grad():
             return float(model.energy(draws, y.repeat(5, 1, 1, 1), seen).mean())
 
-    assert energy(8) < energy(0)
+    assert energy(short_chains.N_STEPS) < energy(0)
 
 
-@pytest.mark.parametrize("junk", [torch.nan, 1e30])
+@pytest.mark.parametrize("junk", [7.0, -1e10])
 def test_hidden_values_never_enter(junk):
     model, linear, y, seen = linear_case()
-    spoiled, seen_too = hide_missing(y.masked_fill(~seen.observed.expand_as(y), junk), seen)
+    spoiled = y.masked_fill(~seen.observed.expand_as(y), junk)
     clean = next(short_draws(model, linear, 0.5, y, seen, seeded()))
-    assert torch.equal(next(short_draws(model, linear, 0.5, spoiled, seen_too, seeded())), clean)
+    assert torch.equal(next(short_draws(model, linear, 0.5, spoiled, seen, seeded())), clean)
 
 
 def field_of(covariance):
@@ -108,9 +110,16 @@ def test_the_equivalent_noise_is_that_of_the_dense_formula():
 def test_it_is_measured_through_the_masks_of_the_images():
     _, linear, y, seen = linear_case(50)
     field = residuals.estimate(torch.randn(50, *SHAPE, generator=seeded(5)).cumsum(3), seen.observed)
-    rows = torch.linspace(0, 49, 32).round().long()
     patterns = linear.loadings.T.unflatten(1, SHAPE)
-    assert noise_for(linear, field, y, seen) == equivalent_noise(field, patterns, seen.observed[rows])
+    some = noise_for(linear, field, y, seen)
+    assert some == pytest.approx(equivalent_noise(field, patterns, seen.observed), rel=0.03), "a part is enough"
     smooth = linear._replace(loadings=torch.ones_like(linear.loadings))
     whole = noise_for(smooth, field, y, abpnet.Complete())
     assert whole > noise_for(smooth, field, y, seen), "the more is observed, the more neighbours err alike"
+
+
+def test_nothing_stands_for_residuals_that_mislead_nobody():
+    _, linear, y, seen = linear_case(50)
+    field = residuals.estimate(torch.randn(50, *SHAPE, generator=seeded(5)), seen.observed)
+    assert noise_for(linear, field, y, Mask(torch.zeros_like(seen.observed))) is None, "nothing was observed"
+    assert noise_for(linear._replace(loadings=linear.loadings * torch.nan), field, y, seen) is None, "it diverged"

@@ -79,7 +79,7 @@ class GeneratorNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
 
     Attributes:
         model_: The learned `GeneratorModel`.
-        latents_: (n, *latent_shape) where the chains of the training examples stand.
+        latents_: (n, *latent_shape) where the chains of the training examples stand; blind to what was held out.
         history_: One dictionary per iteration.
         n_iter_: Iterations run.
         precision_: The precision used, and what the trial found.

@@ -177,7 +177,8 @@ def estimate_residuals(
 ) -> ResidualField | None:
     """The field of the residuals at the chains; None if the signal is no image (n, channels, height, width).
 
-    With factors drawn from their posterior, that is EM's update of the noise.
+    With factors drawn from their posterior, that is EM's update of the noise. Where squares were held out, they are
+    errors of prediction.
 
     Args:
         state: Whose chains and weights are used.

@@ -59,6 +59,8 @@ class Recipe:
             raise ValueError("residuals='whitened' has the noise in its field; learn_noise must be False with it")
         if not 0 <= self.held_out < 2:
             raise ValueError(f"held_out must be 0 (nothing) or a share of an image's side below 2; got {self.held_out}")
+        if self.held_out and self.learn_noise:
+            raise ValueError("errors of prediction are no noise; learn_noise must be False with held_out")
         if self.held_out and self.residuals == "whitened":
             raise ValueError("residuals='whitened' takes the observed pixels as a whole; held_out must be 0 with it")
 

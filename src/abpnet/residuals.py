@@ -122,9 +122,10 @@ def equivalent_noise(
     """
     disturbance, length = torch.zeros(2, dtype=torch.float64)
     for mask in observed:
-        seen = torch.where(mask, patterns, 0.0)
-        disturbance += _dot(seen, _filter(field, seen)).sum()
-        length += _dot(seen, seen).sum()
+        for some in patterns.split(BATCH):
+            seen = torch.where(mask, some, 0.0)
+            disturbance += _dot(seen, _filter(field, seen)).sum()
+            length += _dot(seen, seen).sum()
     return float((disturbance / length.clamp(min=1e-12)).sqrt())
 
 

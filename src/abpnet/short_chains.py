@@ -8,6 +8,7 @@ towards the network's (short runs: Nijkamp, Hill, Zhu and Wu 2019).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import torch
@@ -32,19 +33,22 @@ MOST_MASKS = 32
 
 def noise_for(
     linear: FactorAnalysis, field: ResidualField, y: Float[Tensor, "n c h w"], observation: Observation
-) -> float:
+) -> float | None:
     """Standard deviation of the white noise that misleads the factors as much as a field of residuals does.
+
+    None if there is no such noise: the line does not respond to what was observed, or is not finite.
 
     Args:
         linear: The linear model closest to the network; its loadings are the patterns that are recognised.
         field: Of the residuals.
         y: Signals.
-        observation: Which of their entries were observed; some of them, evenly spaced, are enough.
+        observation: Which of their entries were observed; that of `MOST_MASKS` images drawn at random is enough.
     """
-    rows = torch.linspace(0, len(y) - 1, min(len(y), MOST_MASKS)).round().long()
+    rows = torch.randperm(len(y), generator=torch.Generator().manual_seed(0))[:MOST_MASKS]
     observed = observation.select(rows).observed
     seen = torch.ones_like(y[rows], dtype=torch.bool) if observed is None else observed.expand_as(y[rows])
-    return equivalent_noise(field, linear.loadings.T.unflatten(1, y.shape[1:]), seen.cpu())
+    noise = equivalent_noise(field, linear.loadings.T.unflatten(1, y.shape[1:]), seen.cpu())
+    return noise if math.isfinite(noise) and noise > 0 else None
 
 
 def _place(u: Tensor, mean: Tensor, root: Tensor) -> Tensor:
@@ -68,6 +72,8 @@ def short_draws(
     precision: str = "float32",
 ) -> Iterator[Float[Tensor, "n d"]]:
     """Factors drawn by chains of `N_STEPS` steps, a new one for every draw, without end.
+
+    Keeps d^2 numbers for each example.
 
     Args:
         model: Its weights stay as they are, to the bit.

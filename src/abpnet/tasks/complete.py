@@ -46,6 +46,9 @@ EXPLANATION = (
 )
 
 
+MIRRORED = " With --mirror, ours learned from mirror images as well and completed both; the others did not."
+
+
 @dataclass(frozen=True, kw_only=True)
 class CompleteSettings(RecoverySettings):
     """Learn from incomplete images and complete them.
@@ -175,5 +178,6 @@ def run(settings: CompleteSettings, folder: RunFolder) -> dict[str, Any]:
     hidden = np.isnan(observed) & ~np.isnan(images.pixels)
     parts = recover_parts(images, observed, hidden, is_new, complete)
     table = _table(settings, network, parts, folder.metrics()[-1]["seconds"])
+    explanation = EXPLANATION + MIRRORED * settings.mirror
     title = f"{len(parts[0].truth)} incomplete images: {settings.source}"
-    return write_recovery(settings, folder, network, parts, table, title, EXPLANATION, "coloured = not observed")
+    return write_recovery(settings, folder, network, parts, table, title, explanation, "coloured = not observed")
