@@ -1,7 +1,9 @@
 """Learning back-propagation: alternate between explaining the examples away and updating the weights.
 
-for iteration in alternate(model, y, observation):
-    print(iteration.error)
+    for iteration in alternate(model, y, observation):
+        print(iteration.error)
+
+What changes on the way is one object, the `LearningState`.
 """
 
 from __future__ import annotations
@@ -172,6 +174,11 @@ def _update_weights(
     return energies.detach(), signal.detach()
 
 
+def _are_images(y: Tensor, observation: Observation) -> bool:
+    """Whether signals themselves are observed, whole or in part, and have channels, height and width."""
+    return y.dim() == 4 and isinstance(unmasked(observation), Complete)
+
+
 def estimate_residuals(
     state: LearningState, y: Tensor, observation: Observation, precision: str = "float32"
 ) -> ResidualField | None:
@@ -186,7 +193,7 @@ def estimate_residuals(
         observation: How they came about.
         precision: Arithmetic inside the network.
     """
-    if y.dim() != 4 or not isinstance(unmasked(observation), Complete):
+    if not _are_images(y, observation):
         return None
     residual = y.cpu() - decode(state.model, state.latents.values, precision)
     observed = torch.ones_like(residual) if observation.observed is None else observation.observed.cpu()
@@ -226,8 +233,8 @@ def alternate(
     if state is None:
         generator = generator or torch.Generator(device).manual_seed(0)
         state = begin(model, y, observation, recipe=recipe, generator=generator)
-    images = y.dim() == 4 and isinstance(unmasked(observation), Complete)
-    whitened = recipe.residuals == "whitened" and images
+    whitened = recipe.residuals == "whitened" and _are_images(y, observation)
+    held_out = recipe.held_out if _are_images(y, observation) else 0.0
     neighbours = neighbours_of(y, observation) if whitened else None
     white, filters = whiten(y, observation, state.residuals, model.emission, neighbours)
     start = time.monotonic() - state.seconds
@@ -240,9 +247,7 @@ def alternate(
         order = torch.randperm(len(y), generator=state.generator, device=state.generator.device).cpu()
         for index in order.split(recipe.batch_size):
             batch, seen = white[index].to(device), filters.select(index).to(device)
-            shown = seen
-            if images and recipe.held_out:
-                shown = hold_out(seen, batch, recipe.held_out, state.generator)
+            shown = hold_out(seen, batch, held_out, state.generator) if held_out else seen
             z = _explain_away(state, state.latents.read(index, device), batch, shown, recipe, precision)
             state.latents.write(index, z)
             energies, signal = _update_weights(state, z, batch, seen, recipe, precision)

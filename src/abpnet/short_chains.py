@@ -91,8 +91,8 @@ def short_draws(
     exact = exact._replace(noise_variance=(exact.noise_variance - white**2).clamp(min=0) + noise_std**2)
     cases = []
     for rows in torch.arange(len(y)).split(BATCH):
-        seen, observed = observation.select(rows), observation.select(rows).observed
-        observed = None if observed is None else observed.expand_as(y[rows]).flatten(1).cpu()
+        seen = observation.select(rows)
+        observed = None if seen.observed is None else seen.observed.expand_as(y[rows]).flatten(1).cpu()
         belief = factor_analysis.posterior(exact, y[rows].flatten(1).double().cpu(), observed)
         mean, root = belief.mean.float().to(device), torch.linalg.cholesky(belief.covariance).float().to(device)
         energy = _energy(model, y[rows].to(device), seen.to(device), decoder, mean, root)

@@ -44,8 +44,6 @@ EXPLANATION = (
     "All methods saw the same observed pixels. The auto-encoder learned for as many seconds as ours, or as many passes "
     "where no seconds were set (importance-weighted bound, Mattei and Frellsen 2019)."
 )
-
-
 MIRRORED = " With --mirror, ours learned from mirror images as well and completed both; the others did not."
 
 
@@ -80,14 +78,6 @@ class CompleteSettings(RecoverySettings):
             seen = torch.from_numpy(~np.isnan(observed))
             return "whitened" if is_pixelwise(seen) and float(seen.float().mean()) <= SCARCE else "kriged"
         return "default" if self.residuals == "white" else self.residuals
-
-
-def _as_it_is(images: np.ndarray) -> np.ndarray:
-    return images
-
-
-def _mirrored(images: np.ndarray) -> np.ndarray:
-    return images[..., ::-1]
 
 
 def _by_auto_encoder(
@@ -163,17 +153,16 @@ def run(settings: CompleteSettings, folder: RunFolder) -> dict[str, Any]:
     is_new = split(settings, len(observed), n_last, rng)
     recipe = settings.recipe(observed)
     network = new_network(settings, latent_dim=settings.latent_dim, noise_std=settings.noise_std, recipe=recipe)
-    views = (_as_it_is, _mirrored) if settings.mirror else (_as_it_is,)
-    network = learn(network, np.concatenate([view(observed[~is_new]) for view in views]), folder, title="learning")
+    directions = (1, -1) if settings.mirror else (1,)
+    views = [observed[..., ::direction] for direction in directions]
+    network = learn(network, np.concatenate([view[~is_new] for view in views]), folder, title="learning")
 
     def complete(index: np.ndarray, training: bool) -> np.ndarray:
         # Under kriged residuals chains that stand where learning left them recover less than fresh ones.
         fresh = not training or network.equivalent_noise_ is not None
         starts = [None] * len(views) if fresh else np.split(network.latents_, len(views))
-        completed = [
-            view(network.impute(view(observed[index]), start=start)) for view, start in zip(views, starts, strict=True)
-        ]
-        return np.mean(completed, 0)
+        completed = [network.impute(view[index], start=start) for view, start in zip(views, starts, strict=True)]
+        return np.mean([image[..., ::direction] for image, direction in zip(completed, directions, strict=True)], 0)
 
     hidden = np.isnan(observed) & ~np.isnan(images.pixels)
     parts = recover_parts(images, observed, hidden, is_new, complete)
