@@ -37,3 +37,18 @@ def completed(data, tmp_path_factory):
     out = tmp_path_factory.mktemp("runs") / "complete"
     assert run("complete", data / "images.npz", *COMPLETE, "--new-images", "4", "--out", out) == 0
     return out
+
+
+@pytest.fixture(scope="module", params=["default", "kriged", "whitened"])
+def fitted(request):
+    """Six passes are one more than those with white residuals."""
+    import torch
+
+    from abpnet.estimator import GeneratorNetwork
+    from abpnet.networks import ObjectNetwork
+    from estimators import images
+
+    with torch.device("meta"):
+        network = ObjectNetwork(3, (1, 8, 8), 32)
+    passes = 6 if request.param == "whitened" else 3
+    return GeneratorNetwork(3, network=network, max_iter=passes, recipe=request.param, verbose=False).fit(images())

@@ -1,8 +1,6 @@
 import json
 import os
-import signal
 import stat
-import threading
 from pathlib import Path
 
 import pytest
@@ -10,7 +8,7 @@ import torch
 
 from abpnet import runs
 from abpnet.errors import InputError
-from abpnet.runs import RunFolder, delay_interruption, read_folder, write_folder
+from abpnet.runs import RunFolder, read_folder, write_folder
 
 TENSORS = {
     "weight": torch.arange(6.0).reshape(2, 3),
@@ -356,49 +354,6 @@ def test_damaged_row_of_metrics_is_an_input_error_that_names_the_file(tmp_path):
     (run.path / "metrics.jsonl").write_text('{"iteration": 1}\n{"iter\n{"iteration": 3}\n')
     with pytest.raises(InputError, match=r"metrics\.jsonl"):
         run.metrics()
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interruption_is_noted_and_handlers_come_back(number):
-    handlers = {known: signal.getsignal(known) for known in (signal.SIGINT, signal.SIGTERM)}
-    with delay_interruption() as interruption:
-        assert not interruption.requested
-        signal.raise_signal(number)
-        assert interruption.requested
-        assert interruption.signal == number
-    assert {known: signal.getsignal(known) for known in handlers} == handlers
-
-
-def test_second_interruption_stops_at_once_and_handlers_come_back():
-    handlers = {known: signal.getsignal(known) for known in (signal.SIGINT, signal.SIGTERM)}
-    reached = []
-    with pytest.raises(KeyboardInterrupt), delay_interruption():  # noqa: PT012
-        signal.raise_signal(signal.SIGTERM)
-        reached.append("after the first")
-        signal.raise_signal(signal.SIGINT)
-        reached.append("after the second")
-    assert reached == ["after the first"]
-    assert {known: signal.getsignal(known) for known in handlers} == handlers
-
-
-def test_handlers_come_back_after_an_error_inside():
-    handler = signal.getsignal(signal.SIGINT)
-    with pytest.raises(ZeroDivisionError), delay_interruption():
-        raise ZeroDivisionError
-    assert signal.getsignal(signal.SIGINT) is handler
-
-
-def test_other_threads_leave_the_handlers_alone():
-    handler, seen = signal.getsignal(signal.SIGINT), []
-
-    def work():
-        with delay_interruption() as interruption:
-            seen.append((signal.getsignal(signal.SIGINT), interruption.requested))
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    thread.join()
-    assert seen == [(handler, False)]
 
 
 def test_metrics_are_plain_json_lines(tmp_path):

@@ -1,0 +1,122 @@
+"""An estimator written down and read again."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from abpnet.errors import InputError
+from abpnet.estimator import GeneratorNetwork
+from estimators import FAST, images
+
+
+def test_saved_and_loaded_it_is_the_same(fitted, tmp_path):
+    fitted.save(tmp_path / "model")
+    loaded = GeneratorNetwork.load(tmp_path / "model")
+    x = images(4, seed=4)
+    np.testing.assert_array_equal(loaded.transform(x), fitted.transform(x))
+    np.testing.assert_array_equal(loaded.sample(3), fitted.sample(3))
+    np.testing.assert_array_equal(loaded.latents_, fitted.latents_)
+    np.testing.assert_array_equal(loaded.impute(x), fitted.impute(x))
+    assert (loaded.residuals_ is None) == (fitted.recipe == "default")
+    assert loaded.history_ == fitted.history_
+    assert sorted(path.name for path in (tmp_path / "model").iterdir()) == ["state.json", "state.safetensors"]
+
+
+def test_a_network_of_ones_own_is_passed_to_load(tmp_path):
+    own = torch.nn.Sequential(torch.nn.Linear(2, 8), torch.nn.ReLU(), torch.nn.Linear(8, 4))
+    x = np.random.default_rng(0).normal(size=(12, 4))
+    weights = [weight.clone() for weight in own.parameters()]
+    estimator = GeneratorNetwork(network=own, **FAST).fit(x)
+    assert all(torch.equal(a, b) for a, b in zip(own.parameters(), weights, strict=True)), "fit works on a copy"
+    estimator.save(tmp_path / "model")
+    with pytest.raises(InputError, match="network="):
+        GeneratorNetwork.load(tmp_path / "model")
+    np.testing.assert_array_equal(GeneratorNetwork.load(tmp_path / "model", own).transform(x), estimator.transform(x))
+
+
+def test_a_model_of_another_format_is_refused(fitted, tmp_path):
+    fitted.save(tmp_path / "model")
+    path = tmp_path / "model" / "state.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 99}))
+    with pytest.raises(InputError, match="format 99"):
+        GeneratorNetwork.load(tmp_path / "model")
+
+
+def test_what_stands_for_kriged_residuals_is_kept_and_saved(tmp_path):
+    estimator = GeneratorNetwork(2, recipe="kriged", max_iter=3, verbose=False).fit(images())
+    assert estimator.equivalent_noise_ > 0
+    estimator.save(tmp_path / "saved")
+    loaded = GeneratorNetwork.load(tmp_path / "saved")
+    assert loaded.equivalent_noise_ == estimator.equivalent_noise_
+    np.testing.assert_array_equal(loaded.impute(images()), estimator.impute(images()))
+    np.testing.assert_array_equal(loaded.impute(images()[..., ::-1]), loaded.impute(images()[..., ::-1].copy()))
+    started = estimator.impute(images(), start=estimator.latents_)
+    assert not np.array_equal(started, estimator.impute(images())), "chains that are given a start go on from there"
+    for recipe in ("default", "whitened"):
+        assert GeneratorNetwork(2, recipe=recipe, max_iter=1, verbose=False).fit(images()).equivalent_noise_ is None
+
+
+def test_settings_may_be_numpy_scalars(tmp_path):
+    estimator = GeneratorNetwork(
+        np.int64(2),
+        noise_std=np.float32(0.3),
+        max_iter=np.int64(2),
+        max_seconds=np.float32(9),
+        device=torch.device("cpu"),
+        verbose=np.bool_(False),
+    ).fit(images())
+    estimator.save(tmp_path / "model")
+    loaded = GeneratorNetwork.load(tmp_path / "model")
+    np.testing.assert_array_equal(loaded.transform(images()), estimator.transform(images()))
+
+
+def test_the_precision_is_kept(tmp_path):
+    estimator = GeneratorNetwork(**FAST, precision="bfloat16").fit(images())
+    estimator.save(tmp_path / "model")
+    loaded = GeneratorNetwork.load(tmp_path / "model")
+    assert loaded.precision_ == estimator.precision_ == {"precision": "bfloat16"}
+
+
+def test_saving_spares_what_abpnet_did_not_write(fitted, tmp_path):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(InputError, match="something else"):
+        fitted.save(tmp_path)
+    with pytest.raises(InputError, match="something else"):
+        fitted.save(tmp_path / "thesis.txt")
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"
+
+
+def test_a_model_learned_elsewhere_computes_here(fitted, tmp_path):
+    fitted.save(tmp_path / "model")
+    path = tmp_path / "model" / "state.json"
+    facts = json.loads(path.read_text())
+    facts["settings"]["device"] = "cuda:7"
+    path.write_text(json.dumps(facts))
+    loaded = GeneratorNetwork.load(tmp_path / "model", device="cpu")
+    np.testing.assert_array_equal(loaded.transform(images()), fitted.transform(images()))
+
+
+DAMAGE = {
+    "no settings": lambda facts: facts.pop("settings"),
+    "no shape of factors": lambda facts: facts.pop("latent_shape"),
+    "no history": lambda facts: facts.pop("history"),
+    "another setting": lambda facts: facts["settings"].update(colour="blue"),
+    "another network": lambda facts: facts["settings"].update(network={"kind": "Transformer"}),
+    "no noise": lambda facts: facts.update(noise_std=None),
+    "no precision": lambda facts: facts.update(precision=None),
+    "shape of factors a number": lambda facts: facts.update(latent_shape=5),
+    "empty recipe": lambda facts: facts["settings"].update(recipe={}),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_model_is_named(fitted, tmp_path, damage):
+    fitted.save(tmp_path / "model")
+    path = tmp_path / "model" / "state.json"
+    facts = json.loads(path.read_text())
+    DAMAGE[damage](facts)
+    path.write_text(json.dumps(facts))
+    with pytest.raises(InputError, match="model"):
+        GeneratorNetwork.load(tmp_path / "model")
