@@ -160,9 +160,8 @@ def _update_weights(
     with autocast(z.device, precision):
         signal = model.network(z).float()
     energies = model.energy(z, y, observation, lambda _: signal)
-    if recipe.learning_rate_horizon is not None:
-        for group in state.optimizer.param_groups:
-            group["lr"] = recipe.learning_rate / (1 + state.updates / recipe.learning_rate_horizon)
+    for group in state.optimizer.param_groups:
+        group["lr"] = recipe.rate(state.updates)
     state.optimizer.zero_grad(set_to_none=True)
     energies.mean().backward()
     state.optimizer.step()

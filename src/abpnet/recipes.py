@@ -23,6 +23,8 @@ class Recipe:
         momentum: Of the weights; for "adam" the decay of its first moment.
         learning_rate_horizon: After that many updates the learning rate is half of what it was, after twice as many a
             third; None = it stays.
+        warm_up: Over that many updates the learning rate rises to what it is: where the first steps are too long, small
+            networks end up with units that never answer again. 0 = it starts there.
         weight_decay: Of the weights; decoupled from the gradient for "adam".
         batch_size: Examples in each weight update.
         average_decay: The weights kept in the end are a running mean with this decay per update; 0 = the last ones.
@@ -53,6 +55,7 @@ class Recipe:
     inference: Literal["langevin", "metropolis"] = "langevin"
     residuals: Literal["white", "kriged", "whitened"] = "white"
     held_out: float = 0.0
+    warm_up: int = 0
 
     def __post_init__(self) -> None:
         if self.learn_noise and self.residuals == "whitened":
@@ -63,6 +66,12 @@ class Recipe:
             raise ValueError("errors of prediction are no noise; learn_noise must be False with held_out")
         if self.held_out and self.residuals == "whitened":
             raise ValueError("residuals='whitened' takes the observed pixels as a whole; held_out must be 0 with it")
+
+    def rate(self, updates: int) -> float:
+        """Learning rate of the update that follows on so many others."""
+        risen = min(1.0, (updates + 1) / self.warm_up) if self.warm_up else 1.0
+        fallen = 1.0 if self.learning_rate_horizon is None else 1 + updates / self.learning_rate_horizon
+        return self.learning_rate * risen / fallen
 
 
 RECIPES = {
@@ -82,20 +91,22 @@ RECIPES = {
         average_decay=0.0,
         learn_noise=False,
     ),
+    # Chains are warm, so time is better spent on many small updates than on many Langevin steps (docs/method.md).
     "default": Recipe(
         step_size=0.5,
-        n_steps=5,
+        n_steps=2,
         preconditioned=True,
         temperature=1.0,
         start="linear",
         optimizer="adam",
-        learning_rate=2e-3,
+        learning_rate=1e-2,
         momentum=0.9,
-        learning_rate_horizon=None,
-        weight_decay=0.3,
-        batch_size=100,
+        learning_rate_horizon=1000,
+        weight_decay=0.1,
+        batch_size=20,
         average_decay=0.99,
         learn_noise=False,
+        warm_up=100,
     ),
     # A weak pull of the statistics and small plain steps leave the chains where the prior is.
     "texture": Recipe(
@@ -146,10 +157,21 @@ RECIPES = {
         learn_noise=True,
     ),
 }
+# New samples rather than new images explained: weights that do not decay make sharper ones.
+RECIPES["objects"] = replace(RECIPES["default"], weight_decay=0.0)
 # Images with hidden pixels: their observed neighbours tell about them.
-RECIPES["kriged"] = replace(RECIPES["default"], residuals="kriged", held_out=0.7)
+RECIPES["kriged"] = replace(
+    RECIPES["default"],
+    learning_rate=5e-3,
+    learning_rate_horizon=None,
+    weight_decay=0.3,
+    residuals="kriged",
+    held_out=0.7,
+)
 # Images of which little is observed: factors that take neighbours for independent witnesses believe them too much.
-RECIPES["whitened"] = replace(RECIPES["default"], residuals="whitened")
+RECIPES["whitened"] = replace(
+    RECIPES["kriged"], n_steps=5, learning_rate=2e-3, warm_up=0, batch_size=100, residuals="whitened", held_out=0.0
+)
 # Pieces of a photograph come from here or from there: choices, which have no gradient.
 RECIPES["patchwork"] = replace(
     RECIPES["texture"], step_size=0.6, learning_rate=3e-3, learning_rate_horizon=400, inference="metropolis"

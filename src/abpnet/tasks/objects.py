@@ -170,7 +170,7 @@ def run(settings: ObjectsSettings, folder: RunFolder) -> dict[str, Any]:
         settings, settings.source, rng, "learn from incomplete images by: abpnet complete"
     )
     train, new = images.pixels[~is_new], images.pixels[is_new]
-    network = new_network(settings, latent_dim=settings.latent_dim, noise_std=settings.noise_std)
+    network = new_network(settings, latent_dim=settings.latent_dim, noise_std=settings.noise_std, recipe="objects")
     network = learn(network, train, folder, title="learning")
 
     judges = (new if len(new) > 1 else train)[: min(len(train), MOST_COMPARED)]
