@@ -257,11 +257,11 @@ def test_the_learning_rate_rises_while_learning_warms_up():
     assert [both.rate(updates) for updates in (0, 2, 4)] == pytest.approx([0.025, 0.0375, 0.1 / 3])
 
 
-@pytest.mark.parametrize("recipe", ["default", "kriged", "objects"])
+@pytest.mark.parametrize("recipe", ["default", "partial", "objects"])
 def test_small_networks_survive_the_first_updates(recipe):
     """Without a warm-up the error stays at .18, that of one grey picture for all."""
-    estimator = abpnet.GeneratorNetwork(3, noise_std=0.2, recipe=recipe, max_iter=8, verbose=False)
-    assert estimator.fit(spots(300, 16)).history_[-1]["error"] < 0.12
+    estimator = abpnet.GeneratorNetwork(3, noise_std=0.2, recipe=recipe, max_iter=12, verbose=False)
+    assert estimator.fit(spots(300, 16)).history_[-1]["error"] < 0.15
 
 
 def test_learning_recovers_hidden_entries_better_than_the_mean():

@@ -159,19 +159,20 @@ RECIPES = {
 }
 # New samples rather than new images explained: weights that do not decay make sharper ones.
 RECIPES["objects"] = replace(RECIPES["default"], weight_decay=0.0)
-# Images with hidden pixels: their observed neighbours tell about them.
-RECIPES["kriged"] = replace(
+# Where observations say less about the factors, chains follow slowly: more Langevin steps, smaller ones of the weights.
+RECIPES["partial"] = replace(
     RECIPES["default"],
-    learning_rate=5e-3,
+    n_steps=5,
+    learning_rate=2e-3,
     learning_rate_horizon=None,
+    warm_up=0,
     weight_decay=0.3,
-    residuals="kriged",
-    held_out=0.7,
+    batch_size=100,
 )
+# Images with hidden pixels: their observed neighbours tell about them.
+RECIPES["kriged"] = replace(RECIPES["partial"], residuals="kriged", held_out=0.7)
 # Images of which little is observed: factors that take neighbours for independent witnesses believe them too much.
-RECIPES["whitened"] = replace(
-    RECIPES["kriged"], n_steps=5, learning_rate=2e-3, warm_up=0, batch_size=100, residuals="whitened", held_out=0.0
-)
+RECIPES["whitened"] = replace(RECIPES["partial"], residuals="whitened")
 # Pieces of a photograph come from here or from there: choices, which have no gradient.
 RECIPES["patchwork"] = replace(
     RECIPES["texture"], step_size=0.6, learning_rate=3e-3, learning_rate_horizon=400, inference="metropolis"

@@ -77,7 +77,7 @@ class CompleteSettings(RecoverySettings):
         if self.residuals == "auto":
             seen = torch.from_numpy(~np.isnan(observed))
             return "whitened" if is_pixelwise(seen) and float(seen.float().mean()) <= SCARCE else "kriged"
-        return "default" if self.residuals == "white" else self.residuals
+        return "partial" if self.residuals == "white" else self.residuals
 
 
 def _by_auto_encoder(
