@@ -55,16 +55,7 @@ def learned(y, held_out, d=2, passes=80):
     model = abpnet.GeneratorModel(
         initialise(LinearNetwork(d, (1, 6, 6)), generator), (d,), emission=abpnet.Gaussian(NOISE)
     )
-    recipe = replace(
-        RECIPES["default"],
-        held_out=held_out,
-        n_steps=5,
-        weight_decay=0.0,
-        learning_rate=1e-2,
-        learning_rate_horizon=None,
-        warm_up=0,
-        batch_size=40,
-    )
+    recipe = replace(RECIPES["partial"], held_out=held_out, weight_decay=0.0, learning_rate=1e-2, batch_size=40)
     state = begin(model, y, recipe=recipe, generator=generator)
     for iteration in alternate(model, y, recipe=recipe, state=state):
         if iteration.iteration == passes:

@@ -31,7 +31,7 @@ def test_learning_reaches_the_maximum_likelihood_of_factor_analysis(missing):
     generator = torch.Generator().manual_seed(2)
     model = abpnet.GeneratorModel(initialise(LinearNetwork(2, (6,)), generator), (2,), emission=abpnet.Gaussian(1.0))
     recipe = replace(
-        RECIPES["default"],
+        RECIPES["partial"],
         start="prior",
         learn_noise=True,
         weight_decay=0.0,
