@@ -42,6 +42,7 @@ def test_objects_leave_a_whole_run_folder(finished):
     side = 8 * (64 + 2) + 2
     assert Image.open(finished / "interpolation.png").size == (side, side)
     assert not (finished / "grid.png").exists()
+    assert json.loads((finished / "model" / "state.json").read_text())["settings"]["recipe"] == "objects"
     report = (finished / "report.html").read_text()
     assert "5 new images" in report
     assert len(re.findall("<img", report)) == 6

@@ -75,6 +75,7 @@ def test_pixels_observed_in_some_channels_only_are_refused_by_whitening_and_krig
     assert (neighbours_of(y, Mask(whole)).pattern >= 0).all()
     shown = {name: np.where(seen, y, np.nan) for name, seen in (("channels", by_channel), ("pixels", whole))}
     settings = CompleteSettings(source="builtin:digits")
+    assert CompleteSettings(source="builtin:digits", residuals="white").recipe(shown["pixels"]) == "partial"
     assert settings.recipe(shown["channels"]) == "kriged"
     assert settings.recipe(shown["pixels"]) == "whitened"
     assert settings.recipe(np.where(torch.rand(6, 1, 8, 8, generator=generator) < 0.6, y, np.nan)) == "kriged"
