@@ -222,6 +222,8 @@ DAMAGE = {
     "a number out of range": lambda config: config["settings"].update(latent_dim=0),
     "a device of another machine": lambda config: config["settings"].update(device="cuda:99"),
     "an unknown setting": lambda config: config["settings"].update(colour="blue"),
+    "an unknown setting of the recipe": lambda config: config["recipe"].update(colour="blue"),
+    "a recipe that contradicts itself": lambda config: config["recipe"].update(learn_noise=True, held_out=0.5),
     "a setting missing": lambda config: config["settings"].pop("source"),
 }
 

@@ -1,5 +1,6 @@
 """Every command end to end on tiny data."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -287,6 +288,23 @@ def test_a_resumed_run_keeps_the_precision_it_chose(data, tmp_path):
     images = np.random.default_rng(0).uniform(-1, 1, (6, 1, 8, 8)).astype(np.float32)
     network = abpnet.GeneratorNetwork(2, max_iter=1, precision="auto")
     assert session.learn(network, images, folder, title="learning").precision_["precision"] == "bfloat16"
+
+
+def test_a_resumed_run_keeps_the_recipe_it_began_with(tmp_path, monkeypatch):
+    from abpnet.recipes import RECIPES
+    from abpnet.runs import RunFolder
+
+    images = np.random.default_rng(0).uniform(-1, 1, (6, 1, 8, 8)).astype(np.float32)
+    RunFolder.create(tmp_path / "run", "complete", {})
+
+    def learn():
+        network = abpnet.GeneratorNetwork(2, max_iter=2, precision="float32")
+        return session.learn(network, images, RunFolder(tmp_path / "run"), title="learning").latents_
+
+    begun = learn()
+    shutil.rmtree(tmp_path / "run" / "model")
+    monkeypatch.setitem(RECIPES, "default", dataclasses.replace(RECIPES["default"], n_steps=7))
+    np.testing.assert_array_equal(learn(), begun)
 
 
 def test_checkpoints_leave_no_trace_in_what_is_learned(data, uninterrupted, tmp_path, monkeypatch):

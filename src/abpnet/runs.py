@@ -1,6 +1,6 @@
 """Run folders: settings, metrics, checkpoints and results of one command, so that nothing is ever lost.
 
-DIR/config.json            command and settings, versions, precision
+DIR/config.json            command and settings, recipe, versions, precision
 DIR/metrics.jsonl          one row per iteration
 DIR/checkpoint-NNNNNNNN/   state.safetensors + state.json, complete or absent
 DIR/result.json            final figures; its presence says that the run is finished

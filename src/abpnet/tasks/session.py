@@ -18,6 +18,7 @@ from abpnet import figures, report
 from abpnet.errors import InputError
 from abpnet.estimator import GeneratorNetwork
 from abpnet.progress import show_progress
+from abpnet.recipes import RECIPES, Recipe
 from abpnet.runs import RunFolder, delay_interruption
 
 __all__ = [
@@ -170,12 +171,32 @@ def new_network(settings: LearningSettings, **model: Any) -> GeneratorNetwork:
     )
 
 
+def _keep_recipe(network: GeneratorNetwork, run: RunFolder) -> None:
+    """A run keeps its recipe, whatever a later version means by that name.
+
+    Raises:
+        InputError: If the one that was recorded is damaged.
+    """
+    recipe = RECIPES[network.recipe] if isinstance(network.recipe, str) else network.recipe
+    if "recipe" not in run.config:
+        run.record(recipe=dataclasses.asdict(recipe))
+    try:
+        recorded = Recipe(**run.config["recipe"])
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"{run.path / 'config.json'}: its recipe is damaged, or of another version of abpnet ({error})"
+        ) from None
+    if recorded != recipe:
+        network.set_params(recipe=recorded)
+
+
 def learn(
     network: GeneratorNetwork, data: np.ndarray, run: RunFolder, *, title: str, observation: Any = None
 ) -> GeneratorNetwork:
     """Fit inside a run folder: progress, one row of metrics per iteration, checkpoints, and the finished model.
 
-    A run that was stopped goes on from its last checkpoint, to the same bits as if it had never stopped.
+    A run that was stopped goes on from its last checkpoint, to the same bits as if it had never stopped, by the recipe
+    it began with.
 
     Args:
         network: Not yet fitted.
@@ -185,6 +206,7 @@ def learn(
         observation: How the data came about.
 
     Raises:
+        InputError: If the checkpoint or the recipe of an earlier session is damaged.
         Interrupted: If SIGINT or SIGTERM came; a checkpoint was written.
     """
     if (run.path / "model").exists():
@@ -192,6 +214,7 @@ def learn(
         run.log_anew(learned.history_)
         return learned
     checkpoint = run.load_checkpoint()
+    _keep_recipe(network, run)
     precision = run.config.get("precision")
     if precision is not None:  # a trial may choose otherwise on a busy machine; a run keeps its first choice
         network.set_params(precision=precision["precision"])
