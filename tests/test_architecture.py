@@ -9,7 +9,7 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "abpnet"
 # From the ground up; modules on one floor do not import one another.
 FLOORS = [
-    {"errors"},
+    {"errors", "chance"},
     {
         "priors",
         "emissions",
@@ -37,6 +37,7 @@ FLOORS = [
         "temporal_statistics",
         "texture_distance",
         "whitening",
+        "projected_residuals",
         "holding_out",
     },
     {"networks.videos"},
@@ -61,7 +62,7 @@ FLOORS = [
     {"inference", "imputing", "data.images", "networks", "rhythm", "baselines.bottom_up", "baselines.imputers"},
     {"data.masks", "data.videos", "figures", "explaining", "precision", "learning_state"},
     {"data", "learning", "short_chains", "baselines.sensing", "baselines.vae", "baselines.dcgan", "evaluation"},
-    {"saving", "progress"},
+    {"saving", "progress", "estimator_settings"},
     {"estimator"},
     {"tasks", "tasks.session", "dynamic_textures"},
     {"tasks.recovery", "tasks.synthesis"},

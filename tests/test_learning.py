@@ -291,3 +291,10 @@ def test_residuals_are_a_field_only_where_the_recipe_says_and_the_signal_has_spa
         assert state.residuals is None
         next(iterations)
         assert (state.residuals is not None) == expected
+
+
+def test_weights_of_a_foreign_observation_get_no_gradients():
+    layer = torch.nn.Linear(4, 3)
+    net = abpnet.GeneratorNetwork(2, abpnet.VectorNetwork(2, (4,)), max_iter=1, precision="float32", verbose=False)
+    net.fit(torch.randn(6, 3, generator=torch.Generator().manual_seed(0)).numpy(), observation=layer)
+    assert all(weight.grad is None for weight in layer.parameters())

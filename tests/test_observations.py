@@ -255,3 +255,35 @@ def test_own_class_that_follows_the_protocol_stays_itself():
 
     own = Own()
     assert as_observation(own) is own
+
+
+@pytest.mark.parametrize("matrix", [np.eye(3), np.eye(3, dtype=int), torch.eye(3, dtype=torch.float64)])
+def test_projections_take_matrices_of_any_kind(matrix):
+    x = randn(2, 3)
+    assert torch.equal(Projection(matrix)(x), x)
+
+
+@pytest.mark.parametrize("matrix", [np.ones(3), np.ones((0, 3)), np.ones((2, 3, 1))])
+def test_what_is_no_matrix_is_refused(matrix):
+    with pytest.raises(ValueError, match="one row per measurement"):
+        Projection(matrix)
+
+
+def test_there_is_at_least_one_projection():
+    with pytest.raises(ValueError, match="n_measurements"):
+        Projection.random((3,), 0)
+
+
+@pytest.mark.parametrize(
+    ("measure", "error", "match"),
+    [
+        (lambda x: x.detach().numpy(), TypeError, "ndarray"),
+        (lambda x: None, TypeError, "NoneType"),
+        (lambda x: x[:1], ValueError, "for 2"),
+        (lambda x: x.sum(1), ValueError, "measured"),
+        (lambda x: x.detach(), ValueError, "gradients"),
+    ],
+)
+def test_operators_that_return_something_else_are_named(measure, error, match):
+    with pytest.raises(error, match=match):
+        as_observation(measure)(randn(2, 3).requires_grad_())

@@ -85,3 +85,27 @@ def test_hidden_pixels_are_not_measured():
     torch.testing.assert_close(visible_pixels(mask)(hidden), torch.stack([x[:, :, 2, 3], x[:, :, 5, 7]], 2))
     with pytest.raises(ValueError, match="every pixel"):
         visible_pixels(torch.zeros(4, 4, dtype=torch.bool))
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+def test_gradients_are_those_of_the_transpose(name):
+    operator = OPERATORS[name]
+    x, y = randn(2, *SHAPE).requires_grad_(), randn(2, *SHAPE, seed=1)
+    measured = operator(x)
+    v = torch.randn(measured.shape, generator=torch.Generator().manual_seed(2))
+    (transposed,) = torch.autograd.grad(measured, x, v)
+    torch.testing.assert_close((operator(y) * v).sum(), (y * transposed).sum(), atol=1e-3, rtol=1e-4)
+
+
+def test_images_of_another_size_are_refused():
+    with pytest.raises(ValueError, match="does not fit"):
+        visible_pixels(torch.ones(4, 4, dtype=torch.bool))(randn(2, *SHAPE))
+    with pytest.raises(ValueError, match="a blur"):
+        gaussian_blur(1.0)(randn(2, 1, 3, 9))
+
+
+def test_grey_images_without_a_channel_axis_can_be_masked():
+    mask = torch.zeros(4, 5, dtype=torch.bool)
+    mask[1, 2] = True
+    x = randn(2, 4, 5)
+    torch.testing.assert_close(visible_pixels(mask)(x), x[:, 1, 2:3])

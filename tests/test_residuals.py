@@ -2,33 +2,10 @@ import numpy as np
 import pytest
 import torch
 
-from abpnet.residuals import ResidualField, conditional_draw, conditional_mean, estimate
+from abpnet.residuals import conditional_draw, conditional_mean, estimate
+from fields import dense, draws_of, field_of
 
 SIDES = 12, 10
-
-
-def field_of(height, width, length=2.0, white=0.05):
-    """Exponential correlations, three channels that share most of their variance, and white noise."""
-    down, along = (torch.fft.fftfreq(2 * side, 1 / (2 * side)) for side in (height, width))
-    distance = torch.hypot(down[:, None], along[None])
-    channels = torch.tensor([[1.0, 0.8, 0.7], [0.8, 1.2, 0.8], [0.7, 0.8, 0.9]])
-    covariance = channels[:, :, None, None] * (torch.exp(-distance / length) + white * (distance == 0))
-    return ResidualField(torch.fft.rfft2(covariance).real)
-
-
-def dense(field, height, width):
-    """The covariance matrix of all entries."""
-    rows, columns = (
-        axis.flatten() for axis in torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
-    )
-    matrix = field.covariance[:, :, rows[:, None] - rows, columns[:, None] - columns]
-    return matrix.permute(0, 2, 1, 3).flatten(2).flatten(0, 1).double()
-
-
-def draws_of(field, n, seed=0):
-    root = torch.linalg.cholesky(dense(field, *SIDES))
-    white = torch.randn(n, len(root), generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    return (white @ root.T).float().unflatten(1, (3, *SIDES))
 
 
 def masks(n, share, channels=1, seed=1):
@@ -38,7 +15,7 @@ def masks(n, share, channels=1, seed=1):
 @pytest.mark.parametrize("channels", [1, 3])
 def test_the_conditional_mean_is_that_of_the_dense_formula(channels, monkeypatch):
     monkeypatch.setattr("abpnet.residuals.TOLERANCE", 1e-6)
-    field, residual, observed = field_of(*SIDES), draws_of(field_of(*SIDES), 4), masks(4, 0.3, channels)
+    field, residual, observed = field_of(*SIDES), draws_of(field_of(*SIDES), 4, SIDES), masks(4, 0.3, channels)
     mean = conditional_mean(field, residual, observed)
     matrix = dense(field, *SIDES)
     for row, seen in enumerate(observed.expand_as(residual).flatten(1)):
@@ -49,7 +26,7 @@ def test_the_conditional_mean_is_that_of_the_dense_formula(channels, monkeypatch
 
 def test_draws_have_the_conditional_moments():
     field, n = field_of(*SIDES), 2000
-    residual, observed = draws_of(field, 1).expand(n, -1, -1, -1), masks(1, 0.3)
+    residual, observed = draws_of(field, 1, SIDES).expand(n, -1, -1, -1), masks(1, 0.3)
     draws = conditional_draw(field, residual, observed, torch.Generator().manual_seed(0)).flatten(1).double()
     matrix, seen = dense(field, *SIDES), observed.expand(1, 3, *SIDES).flatten()
     gain = torch.linalg.solve(matrix[seen][:, seen], matrix[seen]).T
@@ -65,7 +42,7 @@ def test_draws_have_the_conditional_moments():
 @pytest.mark.parametrize("share", [0.3, 1.0])
 def test_the_covariance_of_a_known_field_is_found(share):
     known, n = field_of(*SIDES, length=1.0), 4000
-    found = estimate(draws_of(known, n), masks(n, share)).covariance
+    found = estimate(draws_of(known, n, SIDES), masks(n, share)).covariance
     for lag in [(0, 0), (0, 1), (1, 0), (1, 1)]:
         # Correlations fade out within 5 pixels; the window is 1 at lag 0, .905 at 1 and .815 at the diagonal.
         window = 0.5 * (1 + np.cos(np.pi * np.hypot(*lag) / 5))
@@ -77,7 +54,7 @@ def test_neighbours_help_where_residuals_are_correlated_and_do_no_harm_where_the
     observed = masks(300, 0.5)
     hidden = ~observed.expand(300, 3, *SIDES)
     for length, worst in ((3.0, 0.6), (1e-3, 1.01)):
-        residual = draws_of(field_of(*SIDES, length, white=0.0), 300)
+        residual = draws_of(field_of(*SIDES, length, white=0.0), 300, SIDES)
         field = estimate(residual, observed)
         left = residual - conditional_mean(field, residual, observed)
         assert left[hidden].square().mean() < worst * residual[hidden].square().mean()
@@ -85,7 +62,7 @@ def test_neighbours_help_where_residuals_are_correlated_and_do_no_harm_where_the
 
 @pytest.mark.parametrize("junk", [np.nan, 1e30])
 def test_hidden_residuals_influence_nothing(junk):
-    residual, observed = draws_of(field_of(*SIDES), 60), masks(60, 0.5)
+    residual, observed = draws_of(field_of(*SIDES), 60, SIDES), masks(60, 0.5)
     dirty = torch.where(observed, residual, junk)
     field, other = estimate(residual, observed), estimate(dirty, observed)
     assert torch.equal(field.spectrum, other.spectrum)
@@ -97,7 +74,7 @@ def test_hidden_residuals_influence_nothing(junk):
 
 
 def test_a_row_does_not_depend_on_the_other_rows():
-    field, residual, observed = field_of(*SIDES), draws_of(field_of(*SIDES), 70), masks(70, 0.4)
+    field, residual, observed = field_of(*SIDES), draws_of(field_of(*SIDES), 70, SIDES), masks(70, 0.4)
     means = conditional_mean(field, residual, observed)
     order = torch.randperm(70, generator=torch.Generator().manual_seed(0))
     assert torch.equal(conditional_mean(field, residual[order], observed[order]), means[order])
@@ -106,5 +83,5 @@ def test_a_row_does_not_depend_on_the_other_rows():
 
 
 def test_with_nothing_observed_the_mean_is_zero():
-    residual = draws_of(field_of(*SIDES), 2)
+    residual = draws_of(field_of(*SIDES), 2, SIDES)
     assert (conditional_mean(field_of(*SIDES), residual, masks(2, 0.0)) == 0).all()

@@ -7,7 +7,6 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict
 from itertools import islice
-from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,9 @@ from abpnet.arrays import (
     to_tensor,
     without_hidden,
 )
+from abpnet.chance import seed_for
 from abpnet.emissions import Gaussian
+from abpnet.estimator_settings import check_settings, latent_shape_of
 from abpnet.explaining import decode, explain, linear_start, posterior_draws, regress
 from abpnet.factor_analysis import FactorAnalysis
 from abpnet.imputing import fill_in_draw, fill_in_mean
@@ -40,8 +41,9 @@ from abpnet.learning_state import Iteration
 from abpnet.model import GeneratorModel
 from abpnet.networks import chosen_network
 from abpnet.observations import Complete, Observation, as_observation, hide_missing, unmasked
-from abpnet.precision import PRECISIONS, try_precisions
-from abpnet.recipes import RECIPES, Recipe
+from abpnet.precision import try_precisions
+from abpnet.projected_residuals import project
+from abpnet.recipes import Recipe
 from abpnet.residuals import ResidualField
 from abpnet.runs import delay_interruption
 from abpnet.short_chains import noise_for, short_draws
@@ -49,8 +51,6 @@ from abpnet.whitening import whiten
 
 __all__ = ["GeneratorNetwork"]
 
-# Below it, and above its inverse, float32 no longer holds a sum of squared residuals over the variance.
-SMALLEST_NOISE = 1e-6
 # Draws averaged into one posterior mean.
 POSTERIOR_DRAWS = 30
 # Chains that the linear start of inference is regressed on, at most.
@@ -84,6 +84,7 @@ class GeneratorNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         n_iter_: Iterations run.
         precision_: The precision used, and what the trial found.
         residuals_: The field of the residuals; None = white.
+        measurement_noise_: Of measurements of which that field is known: deviation of the noise they have beside it.
         equivalent_noise_: Deviation of the white noise that stands for kriged residuals; None = it is not used.
     """
 
@@ -150,7 +151,7 @@ class GeneratorNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             observation: As in `fit`.
             checkpoint: `state_.tensors()` and `state_.facts()` of an earlier run on the same data to go on from.
         """
-        recipe = self._check_settings()
+        recipe = check_settings(self)
         y, seen, _ = self._validate(X, observation, reset=True)
         generator = torch.Generator(self._device()).manual_seed(seed_of(self.random_state))
         if seen.observed is not None and not seen.observed.any():
@@ -181,16 +182,19 @@ class GeneratorNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         self.n_iter_ = self.state_.iteration
         self.latents_ = self.state_.latents.values.numpy()
         self.residuals_: ResidualField | None = self.state_.residuals
+        self.measurement_noise_ = 0.0
         if recipe.residuals == "kriged" or (recipe.residuals == "whitened" and self.residuals_ is None):
-            self.residuals_ = estimate_residuals(self.state_, y, observation, self.precision_["precision"])
+            estimate = estimate_residuals(self.state_, y, observation, self.precision_["precision"])
+            self.residuals_, self.measurement_noise_ = estimate
         self.model_.network.load_state_dict(self.state_.averaged, strict=False)
         self.linear_start_: FactorAnalysis | None = None
         if len(self.model_.latent_shape) == 1:
             some = self.state_.latents.values[:MOST_CHAINS_REGRESSED]
             self.linear_start_ = regress(self.model_, some, self.precision_["precision"])
         self.equivalent_noise_: float | None = None
-        if recipe.residuals == "kriged" and self.residuals_ is not None and self.linear_start_ is not None:
-            self.equivalent_noise_ = noise_for(self.linear_start_, self.residuals_, y, observation)
+        lines = self.linear_start_ if recipe.residuals == "kriged" and unmasked(observation) == Complete() else None
+        if self.residuals_ is not None and lines is not None:
+            self.equivalent_noise_ = noise_for(lines, self.residuals_, y, observation)
 
     # ---- inference ----
 
@@ -217,6 +221,9 @@ class GeneratorNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
     def recover(self, Y: Any, observation: Any, random_state: Any = 0, start: Any = None) -> Any:
         """Signals (n, *shape) that explain measurements of them: their posterior mean.
 
+        Where the field of the residuals is known, and the observation is linear and not too large, that of the
+        residuals is part of it (see `projected_residuals`).
+
         Args:
             Y: (n, *measured) measurements; NaN = missing.
             observation: How Y came about, as in `fit`.
@@ -225,7 +232,12 @@ class GeneratorNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         """
         check_is_fitted(self)
         y, observation, convert = self._validate(Y, observation)
-        return convert(mean_of(islice(self._draw(y, observation, start, random_state), POSTERIOR_DRAWS)))
+        seen = None
+        if self.residuals_ is not None and not isinstance(unmasked(observation), Complete):
+            seen = project(self.residuals_, self.measurement_noise_, observation, self.signal_shape_)
+        white, through = (y, observation) if seen is None else seen.whiten(y, self.model_.emission)
+        mean = mean_of(islice(self._draw(white, through, start, random_state), POSTERIOR_DRAWS))
+        return convert(mean if seen is None else mean + seen.conditional_mean(y - observation(mean)))
 
     def impute(self, X: Any, n_imputations: int | None = None, random_state: Any = 0, start: Any = None) -> Any:
         """Fill in what is missing: (n, *shape), or (n_imputations, n, *shape).
@@ -259,7 +271,8 @@ class GeneratorNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         """
         check_is_fitted(self)
         check_count("n", n)
-        generator = torch.Generator().manual_seed(seed_of(self.random_state if random_state is None else random_state))
+        seed = seed_of(self.random_state if random_state is None else random_state)
+        generator = torch.Generator().manual_seed(seed_for("samples", seed))
         shape = self.model_.latent_shape
         if latent_shape is not None:
             if len(latent_shape) != len(shape) - 1:
@@ -287,7 +300,7 @@ class GeneratorNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         return map(self._decode, posterior_draws(self.model_, y, observation, z, generator, precision))
 
     def _whiten(self, y: Tensor, observation: Observation, whole: bool = False) -> tuple[Tensor, Observation]:
-        field = self.residuals_ if self._check_settings().residuals == "whitened" else None
+        field = self.residuals_ if check_settings(self).residuals == "whitened" else None
         return whiten(y, observation, field, self.model_.emission, whole=whole)
 
     def _decode(self, z: Tensor) -> Tensor:
@@ -330,39 +343,16 @@ class GeneratorNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         tags.transformer_tags.preserves_dtype = ["float32"]
         return tags
 
-    def _check_settings(self) -> Recipe:
-        if self.precision not in ("auto", *PRECISIONS):
-            raise ValueError(f"precision must be auto, {' or '.join(PRECISIONS)}; got {self.precision!r}")
-        if not isinstance(self.max_iter, Integral) or self.max_iter < 1:
-            raise ValueError(f"max_iter must be a whole number of at least 1, got {self.max_iter!r}")
-        if self.max_seconds is not None and not self.max_seconds > 0:
-            raise ValueError(f"max_seconds must be above 0, or None; got {self.max_seconds!r}")
-        if not SMALLEST_NOISE <= self.noise_std <= 1 / SMALLEST_NOISE:
-            raise ValueError(f"noise_std must be {SMALLEST_NOISE:g} to {1 / SMALLEST_NOISE:g}, got {self.noise_std!r}")
-        if min(self._latent_shape(), default=0) < 1:
-            raise ValueError(f"latent_dim must be at least 1, or a shape such as (8, 7, 7); got {self.latent_dim!r}")
-        if isinstance(self.recipe, Recipe):
-            return self.recipe
-        if self.recipe not in RECIPES:
-            raise ValueError(f"recipe must be {', '.join(RECIPES)} or an abpnet.Recipe; got {self.recipe!r}")
-        return RECIPES[self.recipe]
-
-    def _latent_shape(self) -> tuple[int, ...]:
-        sizes = self.latent_dim if isinstance(self.latent_dim, (tuple, list)) else (self.latent_dim,)
-        if not all(isinstance(size, Integral) and not isinstance(size, bool) for size in sizes):
-            raise ValueError(f"latent_dim must be a whole number or a shape of such, got {self.latent_dim!r}")
-        return tuple(int(size) for size in sizes)
-
     @property
     def _n_features_out(self) -> int:
-        return self._latent_shape()[0]
+        return latent_shape_of(self.latent_dim)[0]
 
     def _device(self) -> torch.device:
         automatic = "cuda" if torch.cuda.is_available() else "cpu"
         return torch.device(automatic if self.device == "auto" else self.device)
 
     def _build_model(self, shape: Sequence[int] | None, generator: torch.Generator, indirect: bool) -> GeneratorModel:
-        latent_shape = self._latent_shape()
+        latent_shape = latent_shape_of(self.latent_dim)
         network = chosen_network(self.network, latent_shape, shape, indirect, generator)
         return GeneratorModel(network, latent_shape, emission=Gaussian(float(self.noise_std))).to(generator.device)
 

@@ -24,6 +24,7 @@ from abpnet.learning_state import Iteration, LearningState
 from abpnet.metrics import DYNAMIC_RANGE, latent_moments
 from abpnet.model import SCORES_PER_FACTOR, GeneratorModel, autocast, frozen_decoder
 from abpnet.observations import Complete, Observation, as_observation, hide_missing, unmasked
+from abpnet.projected_residuals import estimate_projected, matrix_of
 from abpnet.recipes import Recipe
 from abpnet.residuals import ResidualField
 from abpnet.whitening import neighbours_of, whiten
@@ -163,7 +164,8 @@ def _update_weights(
     for group in state.optimizer.param_groups:
         group["lr"] = recipe.rate(state.updates)
     state.optimizer.zero_grad(set_to_none=True)
-    energies.mean().backward()
+    weights = [weight for weight in model.network.parameters() if weight.requires_grad]
+    energies.mean().backward(inputs=weights)  # those of a foreign observation are its owner's
     state.optimizer.step()
     with torch.no_grad():
         decay = min(recipe.average_decay, state.updates / (state.updates + 10))
@@ -180,8 +182,11 @@ def _are_images(y: Tensor, observation: Observation) -> bool:
 
 def estimate_residuals(
     state: LearningState, y: Tensor, observation: Observation, precision: str = "float32"
-) -> ResidualField | None:
-    """The field of the residuals at the chains; None if the signal is no image (n, channels, height, width).
+) -> tuple[ResidualField | None, float]:
+    """The field of the residuals at the chains, and the standard deviation of the noise of measurements themselves.
+
+    None and 0 if the signal is no image (channels, height, width), or is seen through measurements of which
+    `projected_residuals.matrix_of` knows no matrix.
 
     With factors drawn from their posterior, that is EM's update of the noise. Where squares were held out, they are
     errors of prediction.
@@ -192,11 +197,16 @@ def estimate_residuals(
         observation: How they came about.
         precision: Arithmetic inside the network.
     """
+    signals = decode(state.model, state.latents.values, precision)
+    if signals.dim() != 4:
+        return None, 0.0
     if not _are_images(y, observation):
-        return None
-    residual = y.cpu() - decode(state.model, state.latents.values, precision)
-    observed = torch.ones_like(residual) if observation.observed is None else observation.observed.cpu()
-    return residuals.estimate(residual, observed.bool())
+        matrix = matrix_of(observation, signals.shape[1:])
+        if matrix is None:
+            return None, 0.0
+        return estimate_projected(y.flatten(1).cpu() - signals.flatten(1) @ matrix.T, matrix, signals.shape[1:])
+    observed = torch.ones_like(signals) if observation.observed is None else observation.observed.cpu()
+    return residuals.estimate(y.cpu() - signals, observed.bool()), 0.0
 
 
 def alternate(
@@ -240,7 +250,7 @@ def alternate(
     while True:
         doublings = math.log2(state.iteration / PASSES_BEFORE_FIELD) if state.iteration else -1.0
         if whitened and doublings >= 0 and doublings.is_integer():
-            state.residuals = estimate_residuals(state, y, observation, precision)
+            state.residuals, _ = estimate_residuals(state, y, observation, precision)
             white, filters = whiten(y, observation, state.residuals, model.emission, neighbours)
         energy, residual, n_observed = torch.zeros(3, device=device).unbind()
         order = torch.randperm(len(y), generator=state.generator, device=state.generator.device).cpu()

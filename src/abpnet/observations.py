@@ -15,6 +15,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from abpnet.chance import seed_for
+
 __all__ = [
     "Complete",
     "Mask",
@@ -77,17 +79,21 @@ class Projection:
     """Linear measurements `A x = matrix @ x` of the flattened signal.
 
     Args:
-        matrix: One row per measurement, one column per entry of the signal.
+        matrix: (k, d) tensor or array: one row per measurement, one column per entry of the signal.
         shape: Shape of one signal; flat by default.
 
     Raises:
-        ValueError: If the shape does not fit the matrix.
+        ValueError: If the matrix is none, or the shape does not fit it.
     """
 
-    matrix: Float[Tensor, "k d"]
+    matrix: Any
     shape: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
+        matrix = torch.as_tensor(self.matrix).float()
+        if matrix.dim() != 2 or 0 in matrix.shape:
+            raise ValueError(f"expected a matrix, one row per measurement; got shape {tuple(matrix.shape)}")
+        object.__setattr__(self, "matrix", matrix)
         shape = tuple(self.shape) or (self.matrix.shape[1],)
         if math.prod(shape) != self.matrix.shape[1]:
             raise ValueError(f"a signal of shape {shape} does not fit a matrix of {self.matrix.shape[1]} columns")
@@ -104,8 +110,13 @@ class Projection:
             shape: Shape of one signal.
             n_measurements: Number of rows.
             random_state: Seed of the rows.
+
+        Raises:
+            ValueError: If `n_measurements` is below 1.
         """
-        generator = torch.Generator().manual_seed(random_state)
+        if n_measurements < 1:
+            raise ValueError(f"n_measurements must be at least 1, got {n_measurements}")
+        generator = torch.Generator().manual_seed(seed_for("projections", random_state))
         matrix = torch.randn(n_measurements, math.prod(shape), generator=generator)
         return cls(matrix / math.sqrt(n_measurements), tuple(shape))
 
@@ -145,8 +156,22 @@ class Operator:
         return None
 
     def __call__(self, x: Tensor) -> Tensor:
-        """The measurements of each example."""
-        return self.measure(x)
+        """The measurements of each example.
+
+        Raises:
+            TypeError: If what comes out is no tensor.
+            ValueError: If it has another number of rows, or gradients cannot pass through it.
+        """
+        measured = self.measure(x)
+        if not isinstance(measured, Tensor):
+            raise TypeError(f"the observation must return a torch.Tensor, got {type(measured).__name__}")
+        if measured.dim() < 2 or len(measured) != len(x):
+            raise ValueError(
+                f"the observation must return (n, *measured) for n signals; got {tuple(measured.shape)} for {len(x)}"
+            )
+        if x.requires_grad and not measured.requires_grad:
+            raise ValueError("the observation cuts off gradients; it must consist of differentiable torch functions")
+        return measured
 
     def select(self, index: Int[Tensor, "m"]) -> Operator:
         """Every example is measured alike."""

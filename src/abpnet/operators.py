@@ -10,9 +10,10 @@ import torch.nn.functional as F
 from jaxtyping import Bool
 from torch import Tensor
 
+from abpnet.chance import seed_for
 from abpnet.observations import Operator
 
-__all__ = ["down_sampling", "fourier_projection", "gaussian_blur", "visible_pixels"]
+__all__ = ["blur_reach", "down_sampling", "fourier_projection", "gaussian_blur", "visible_pixels"]
 
 # Standard deviations at which the Gaussian kernel of a blur is cut off.
 BLUR_REACH = 3
@@ -38,7 +39,7 @@ def fourier_projection(shape: Sequence[int], n_measurements: int, random_state: 
         raise ValueError(
             f"n_measurements must be 1 to {size} for signals of shape {tuple(shape)}, got {n_measurements}"
         )
-    generator = torch.Generator().manual_seed(random_state)
+    generator = torch.Generator().manual_seed(seed_for("projections", random_state))
     signs = torch.randint(2, (size,), generator=generator) * 2.0 - 1.0
     chosen = torch.randperm(size, generator=generator)[:n_measurements].sort().values
     scale = math.sqrt(size / n_measurements)
@@ -54,22 +55,33 @@ def fourier_projection(shape: Sequence[int], n_measurements: int, random_state: 
     return Operator(measure, linear=True)
 
 
+def blur_reach(sigma: float) -> int:
+    """Pixels on either side that a Gaussian blur takes in; images must have more."""
+    return math.ceil(BLUR_REACH * sigma)
+
+
 def gaussian_blur(sigma: float) -> Operator:
     """Images blurred by a Gaussian; borders are reflected.
 
     Args:
-        sigma: Standard deviation of the Gaussian in pixels, above 0; images must be larger than `3 sigma` pixels.
+        sigma: Standard deviation of the Gaussian in pixels, above 0; images must have more pixels a side than
+            `blur_reach`.
 
     Raises:
         ValueError: If sigma is not above 0.
     """
     if not 0 < sigma < math.inf:
         raise ValueError(f"sigma must be above 0 pixels, got {sigma}")
-    reach = math.ceil(BLUR_REACH * sigma)
+    reach = blur_reach(sigma)
     line = torch.exp(-torch.arange(-reach, reach + 1.0, dtype=torch.float64).square() / (2 * sigma**2))
     line = line / line.sum()
 
     def measure(x: Tensor) -> Tensor:
+        if x.dim() != 4 or min(x.shape[2:]) <= reach:
+            raise ValueError(
+                f"a blur of sigma {sigma} needs images (n, channels, height, width), more than {reach} pixels a side; "
+                f"got {tuple(x.shape)}"
+            )
         channels = x.shape[1]
         kernel = line.to(x).expand(channels, 1, -1)
         padded = F.pad(x, (reach,) * 4, mode="reflect")
@@ -104,4 +116,10 @@ def visible_pixels(mask: Bool[Tensor, "h w"]) -> Operator:
     if not mask.any():
         raise ValueError("the mask hides every pixel; at least one must be observed")
     places = mask.flatten().nonzero()[:, 0]
-    return Operator(lambda x: x.flatten(2)[:, :, places.to(x.device)], linear=True)
+
+    def measure(x: Tensor) -> Tensor:
+        if x.shape[-2:] != mask.shape:
+            raise ValueError(f"a mask of {tuple(mask.shape)} pixels does not fit images of {tuple(x.shape[-2:])}")
+        return x.flatten(-2)[..., places.to(x.device)]
+
+    return Operator(measure, linear=True)

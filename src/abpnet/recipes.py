@@ -32,8 +32,9 @@ class Recipe:
         inference: Langevin dynamics, or Metropolis steps from the prior (`inference.metropolis`), which leave out
             `preconditioned` and `temperature`.
         residuals: What residuals of images (channels, height, width) are taken for: "white" noise; "kriged" = that, but
-            after learning a Gaussian field, which carries them to hidden entries (see `residuals`); "whitened" = such a
-            field while learning as well (see `whitening`). Those of other signals and of indirect data are white.
+            after learning a Gaussian field, which carries them to hidden entries (see `residuals`) and from indirect
+            data to the images behind (see `projected_residuals`); "whitened" = such a field while learning as well (see
+            `whitening`), but of indirect data after it. Those of other signals are white.
         held_out: Side of a square of each image, as a share of the shorter side, that its factors do not see while
             learning, but have to predict (see `holding_out`): anywhere, another one in every iteration. 0 = none. Other
             signals and indirect data have none.

@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-__all__ = ["ResidualField", "conditional_draw", "conditional_mean", "equivalent_noise", "estimate"]
+__all__ = ["ResidualField", "apply_covariance", "conditional_draw", "conditional_mean", "equivalent_noise", "estimate"]
 
 # Examples handled at once: all batches have this size, the last one padded, so that no row depends on the others.
 BATCH = 50
@@ -100,7 +100,7 @@ def _mapped(field: ResidualField, function: Callable[[Tensor], Tensor]) -> Resid
     return _of_matrices(field, function(values), vectors)
 
 
-def _filter(field: ResidualField, values: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
+def apply_covariance(field: ResidualField, values: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
     """The covariance times the values."""
     waves = torch.fft.rfft2(values, field.grid)
     mixed = torch.stack([(row * waves).sum(1) for row in field.spectrum], 1)
@@ -124,7 +124,7 @@ def equivalent_noise(
     for mask in observed:
         for some in patterns.split(BATCH):
             seen = torch.where(mask, some, 0.0)
-            disturbance += _dot(seen, _filter(field, seen)).sum()
+            disturbance += _dot(seen, apply_covariance(field, seen)).sum()
             length += _dot(seen, seen).sum()
     return float((disturbance / length.clamp(min=1e-12)).sqrt())
 
@@ -141,21 +141,21 @@ def _krige(field: ResidualField, inverse: ResidualField, residual: Tensor, obser
     left = torch.where(observed, residual, 0.0)
     goal = TOLERANCE**2 * _dot(left, left)
     weights = torch.zeros_like(left)
-    direction = torch.where(observed, _filter(inverse, left), 0.0)
+    direction = torch.where(observed, apply_covariance(inverse, left), 0.0)
     descent = _dot(left, direction)
     for _ in range(MOST_STEPS):
         unfinished = _dot(left, left) > goal
         if not unfinished.any():
             break
-        product = torch.where(observed, _filter(field, direction), 0.0)
+        product = torch.where(observed, apply_covariance(field, direction), 0.0)
         step = torch.where(unfinished, descent / _dot(direction, product), 0.0)
         weights, left = weights + step * direction, left - step * product
-        towards = torch.where(observed, _filter(inverse, left), 0.0)
+        towards = torch.where(observed, apply_covariance(inverse, left), 0.0)
         before, descent = descent, torch.where(unfinished, _dot(left, towards), descent)
         direction = towards + torch.where(unfinished, descent / before, 0.0) * direction
     else:
         warnings.warn(f"kriging ended after {MOST_STEPS} steps, short of its tolerance", stacklevel=2)
-    return _filter(field, weights)
+    return apply_covariance(field, weights)
 
 
 def conditional_mean(
@@ -181,7 +181,7 @@ def conditional_mean(
 def _draw(root: ResidualField, n: int, shape: torch.Size, generator: torch.Generator) -> Tensor:
     """Unconditional fields: white noise on the padded grid, filtered by the root of the spectrum."""
     noise = torch.randn(n, shape[0], *root.grid, generator=generator)
-    return _filter(root, noise)[..., : shape[1], : shape[2]]
+    return apply_covariance(root, noise)[..., : shape[1], : shape[2]]
 
 
 def conditional_draw(

@@ -55,6 +55,7 @@ def save(estimator: Any, folder: Path) -> None:
         "n_features_in": estimator.n_features_in_,
         "noise_std": model.emission.noise_std if isinstance(model.emission, Gaussian) else None,
         "equivalent_noise": estimator.equivalent_noise_,
+        "measurement_noise": estimator.measurement_noise_,
         "precision": estimator.precision_,
         "history": estimator.history_,
     }
@@ -115,6 +116,7 @@ def _build(
     estimator.linear_start_ = FactorAnalysis(**parts["linear"]) if parts["linear"] else None
     estimator.residuals_ = ResidualField(tensors["residuals"]) if "residuals" in tensors else None
     estimator.equivalent_noise_ = facts.get("equivalent_noise")
+    estimator.measurement_noise_ = facts.get("measurement_noise", 0.0)
     estimator.signal_shape_ = tuple(facts["signal_shape"])
     estimator.n_features_in_ = facts["n_features_in"]
     estimator.precision_, estimator.history_ = dict(facts["precision"]), list(facts["history"])

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from abpnet import factor_analysis
 from abpnet.baselines import sensing
-from abpnet.baselines.sensing import BASES, lasso, least_norm, principal_components
+from abpnet.baselines.sensing import BASES, lasso, least_norm, principal_components, smooth_field
 from abpnet.observations import Operator, Projection
-from abpnet.operators import down_sampling
+from abpnet.operators import down_sampling, gaussian_blur
 
 SHAPE = (1, 8, 8)
 
@@ -21,7 +22,7 @@ def test_least_norm_is_the_pseudoinverse():
     operator = Projection.random(SHAPE, 30)
     y = measured(x, operator)
     expected = y @ np.linalg.pinv(operator.matrix.numpy()).T
-    np.testing.assert_allclose(least_norm(y, operator, SHAPE).reshape(5, -1), expected, atol=2e-3)
+    np.testing.assert_allclose(least_norm(y, operator, SHAPE).reshape(5, -1), expected, atol=1e-4)
 
 
 def test_least_norm_of_means_repeats_them():
@@ -85,12 +86,52 @@ def test_principal_components_of_clean_signals_recover_signals_of_their_kind():
     )
     operator = Projection.random(SHAPE, 12)
     y = measured(x.reshape(10, *SHAPE), operator)
-    recovered, none = principal_components([y, y[:0]], operator, clean.reshape(200, *SHAPE), 3, 0.0)
+    name, (recovered, none) = principal_components([y, y[:0]], operator, clean.reshape(200, *SHAPE), 3, 0.0)
+    assert "d = 3" in name
     assert none.shape == (0, *SHAPE)
     assert np.abs(recovered.reshape(10, 64) - x).mean() < 0.05 * np.abs(x).mean()
 
 
-def test_an_operator_not_known_to_be_linear_is_refused():
+def test_principal_components_give_the_exact_posterior_mean_under_noise():
+    rng = np.random.default_rng(3)
+    clean = (rng.standard_normal((300, 64)) * np.linspace(2, 0.2, 64)).astype(np.float32).reshape(-1, *SHAPE)
+    operator = Projection.random(SHAPE, 20)
+    y = measured(clean[:5], operator) + 0.4 * rng.standard_normal((5, 20)).astype(np.float32)
+    _, (recovered,) = principal_components([y], operator, clean, 10, 0.4)
+    w, mean, variance = (
+        part.double() for part in factor_analysis.fit(torch.from_numpy(clean).flatten(1), 10, max_iter=5)
+    )
+    a = operator.matrix.double()
+    signals = w @ w.T + torch.diag(variance)
+    gain = signals @ a.T @ torch.linalg.inv(a @ signals @ a.T + 0.16 * torch.eye(20))
+    expected = mean + (torch.from_numpy(y).double() - mean @ a.T) @ gain.T
+    np.testing.assert_allclose(recovered.reshape(5, 64), expected.numpy(), atol=1e-4)
+
+
+def test_methods_that_need_a_matrix_are_not_run_without_one():
     clean = np.random.default_rng(0).standard_normal((9, *SHAPE)).astype(np.float32)
-    with pytest.raises(ValueError, match="linear"):
-        principal_components([clean], Operator(torch.tanh), clean, 2, 0.0)
+    assert principal_components([clean], Operator(torch.tanh), clean, 2, 0.0) is None
+    assert smooth_field([clean], Operator(torch.tanh), SHAPE) is None
+
+
+def test_least_norm_without_a_matrix_is_that_with_one(monkeypatch):
+    x = np.random.default_rng(0).standard_normal((5, *SHAPE)).astype(np.float32)
+    operator = Projection.random(SHAPE, 20)
+    y = measured(x, operator)
+    stored = least_norm(y, operator, SHAPE)
+    monkeypatch.setattr("abpnet.projected_residuals.MOST_ENTRIES", 0)
+    np.testing.assert_allclose(least_norm(y, operator, SHAPE), stored, atol=2e-3)
+    assert least_norm(y[:0], operator, SHAPE).shape == (0, *SHAPE)
+
+
+def test_least_norm_undoes_a_blur_that_loses_nothing():
+    x = np.random.default_rng(0).standard_normal((2, *SHAPE)).astype(np.float32)
+    operator = gaussian_blur(0.6)
+    np.testing.assert_allclose(least_norm(measured(x, operator), operator, SHAPE), x, atol=2e-3)
+
+
+@pytest.mark.parametrize("basis", BASES)
+def test_lasso_of_nothing_is_nothing(basis):
+    operator = Projection.random(SHAPE, 20)
+    _, (recovered,) = lasso([np.zeros((2, 20), np.float32)], operator, SHAPE, basis)
+    assert (recovered == 0).all()

@@ -15,11 +15,13 @@ import torch
 from torch import Tensor
 
 from abpnet import factor_analysis
-from abpnet.explaining import linear_measured
 from abpnet.observations import Observation
+from abpnet.projected_residuals import estimate_projected, matrix_of, project
 
-__all__ = ["BASES", "lasso", "least_norm", "principal_components"]
+__all__ = ["BASES", "lasso", "least_norm", "principal_components", "smooth_field"]
 
+# Relative to the mean variance of the measurements, where their matrix is stored; and where it is not.
+STORED_RIDGE = 1e-9
 CONJUGATE_STEPS, RIDGE = 100, 1e-4
 # Lasso takes seconds for each image: it is run on the first ones, and its penalty chosen on fewer.
 MOST_SIGNALS_LASSO, SIGNALS_FOR_PENALTY = 50, 3
@@ -28,6 +30,8 @@ WAVELET, WAVELET_LENGTH = "db4", 8
 MOST_ENTRIES_LASSO = 4e7
 PENALTIES = (0.1, 0.03, 0.01, 0.003, 0.001)
 HELD_BACK = 0.1
+# Basis functions measured at a time.
+UNITS = 512
 LASSO_ITERATIONS = 300
 
 
@@ -41,14 +45,25 @@ def _transpose(operator: Observation, v: Tensor, shape: Sequence[int]) -> Tensor
 
 @torch.no_grad()
 def least_norm(y: np.ndarray, operator: Observation, shape: Sequence[int]) -> np.ndarray:
-    """The shortest signals that give the measurements: `A^T (A A^T)^-1 y`, by conjugate gradients.
+    """The shortest signals that give the measurements: `A^T (A A^T)^-1 y`.
+
+    Solved directly where A is no larger than `matrix_of` allows, by conjugate gradients elsewhere.
 
     Args:
         y: (n, *measured).
         operator: A, linear.
         shape: Shape of one signal.
     """
+    if len(y) == 0:
+        return np.zeros((0, *shape), np.float32)
     target = torch.from_numpy(y)
+    matrix = matrix_of(operator, shape)
+    if matrix is not None:
+        exact = matrix.double()
+        products = exact @ exact.T
+        products.diagonal().add_(STORED_RIDGE * products.diagonal().mean())
+        weights = torch.linalg.solve(products, target.flatten(1).double().T)
+        return (weights.T @ exact).float().unflatten(1, tuple(shape)).numpy()
     dims = tuple(range(1, target.dim()))
 
     def apply(v: Tensor) -> Tensor:
@@ -120,12 +135,16 @@ def lasso(
     flat = [y[:MOST_SIGNALS_LASSO].reshape(-1, n_measured) for y in ys]
     if size * n_measured > MOST_ENTRIES_LASSO:
         return None
-    columns = np.array_split(np.eye(size, dtype=np.float32).reshape(size, *shape), 16)
-    rows = [operator(torch.from_numpy(synthesise(part))).flatten(1).numpy() for part in columns]
+    rows = []
+    for places in torch.arange(size).split(UNITS):
+        units = torch.nn.functional.one_hot(places, size).float().view(-1, *shape).numpy()
+        rows.append(operator(torch.from_numpy(synthesise(units))).flatten(1).numpy())
     matrix = np.asfortranarray(np.concatenate(rows).T)
 
     def solve(kept: np.ndarray, target: np.ndarray, penalty: float) -> np.ndarray:
-        scaled = penalty * np.abs(matrix[kept].T @ target[kept]).max() / kept.sum()
+        scaled = penalty * np.abs(matrix[kept].T @ target[kept]).max(initial=0) / max(kept.sum(), 1)
+        if scaled == 0:  # nothing was measured but zeros
+            return np.zeros(size, np.float32)
         model = Lasso(alpha=scaled, fit_intercept=False, max_iter=LASSO_ITERATIONS, tol=1e-3)
         return model.fit(matrix[kept], target[kept]).coef_
 
@@ -152,9 +171,33 @@ def lasso(
     return f"Lasso, {basis} (penalty {best}{few})", signals
 
 
+def smooth_field(
+    ys: Sequence[np.ndarray], operator: Observation, shape: Sequence[int]
+) -> tuple[str, list[np.ndarray]] | None:
+    """Images as draws of one stationary Gaussian field, learned from the measurements: their conditional means.
+
+    What is left of our model if there are no factors; see `projected_residuals`.
+
+    Args:
+        ys: Sets of measurements, (n, *measured) each; the first one is learned from.
+        operator: A, linear.
+        shape: Shape of one image, (channels, height, width).
+
+    Returns:
+        The method, and the images of each set; None if A is larger than `matrix_of` allows.
+    """
+    matrix = matrix_of(operator, shape)
+    if matrix is None:
+        return None
+    field, noise_std = estimate_projected(torch.from_numpy(ys[0]), matrix, shape)
+    seen = project(field, noise_std, operator, shape)
+    assert seen is not None
+    return "smooth Gaussian field", [seen.conditional_mean(torch.from_numpy(y)).numpy() for y in ys]
+
+
 def principal_components(
     ys: Sequence[np.ndarray], operator: Observation, clean: np.ndarray, latent_dim: int, noise_std: float
-) -> list[np.ndarray]:
+) -> tuple[str, list[np.ndarray]] | None:
     """An oracle: probabilistic principal components of clean signals, then the posterior mean given measurements.
 
     Args:
@@ -165,16 +208,22 @@ def principal_components(
         noise_std: Standard deviation of the noise of the measurements.
 
     Returns:
-        The signals of each set.
-
-    Raises:
-        ValueError: If the operator is not known to be linear.
+        The method, and the signals of each set; None if A is larger than `matrix_of` allows.
     """
-    flat = torch.from_numpy(clean).flatten(1)
-    linear = factor_analysis.fit(flat, min(latent_dim, len(clean) - 1), max_iter=5)
-    measured = linear_measured(linear, operator, clean.shape[1:])
-    if measured is None:
-        raise ValueError("the operator is not known to be linear")
-    measured = measured._replace(noise_variance=measured.noise_variance + noise_std**2)
-    factors = (factor_analysis.posterior(measured, torch.from_numpy(y).flatten(1)).mean for y in ys)
-    return [factor_analysis.predict(linear, z).unflatten(1, clean.shape[1:]).numpy() for z in factors]
+    matrix = matrix_of(operator, clean.shape[1:])
+    if matrix is None:
+        return None
+    n_components = min(latent_dim, len(clean) - 1)
+    linear = factor_analysis.fit(torch.from_numpy(clean).flatten(1), n_components, max_iter=5)
+    loadings, mean, variance = (parameter.double() for parameter in linear)
+    exact = matrix.double()
+    # Covariance of signals and measurements: (W W^T + Psi) A^T.
+    shared = loadings @ (exact @ loadings).T + variance[:, None] * exact.T
+    covariance = exact @ shared
+    covariance.diagonal().add_(noise_std**2 + STORED_RIDGE * covariance.diagonal().mean())
+    gain = torch.linalg.solve(covariance, shared.T)
+    signals = [mean + (torch.from_numpy(y).flatten(1).double() - exact @ mean) @ gain for y in ys]
+    return (
+        f"principal components of clean images (oracle, d = {n_components})",
+        [signal.float().unflatten(1, clean.shape[1:]).numpy() for signal in signals],
+    )

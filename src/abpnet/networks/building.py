@@ -26,6 +26,8 @@ __all__ = ["auto_network", "build_network", "chosen_network", "describe_network"
 FAINT = 0.1
 # Where `auto_network` changes from a perceptron to deconvolutions, and how wide these are.
 SMALLEST_DECONVOLVED, AUTO_WIDTH = 16, 128
+# Indirect data do not tell pixels apart: there even smaller images need a network that prefers smooth ones.
+SMALLEST_INDIRECT = 8
 
 
 @runtime_checkable
@@ -110,7 +112,7 @@ def auto_network(latent_shape: Sequence[int], shape: Sequence[int], indirect: bo
     with torch.device("meta"):
         if len(shape) == 1:
             return VectorNetwork(latent_shape[0], shape)
-        if len(shape) in (2, 3) and min(shape[-2:]) >= SMALLEST_DECONVOLVED:
+        if len(shape) in (2, 3) and min(shape[-2:]) >= (SMALLEST_INDIRECT if indirect else SMALLEST_DECONVOLVED):
             contrast = FAINT if indirect else 1.0
             return ObjectNetwork(latent_shape[0], shape, AUTO_WIDTH, initial_contrast=contrast, repeat=indirect)
         return VectorNetwork(latent_shape[0], shape, bounded=True)

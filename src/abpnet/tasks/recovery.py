@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,8 @@ import numpy as np
 from abpnet import figures, metrics, report
 from abpnet.data.images import ImageSet, load_images, save_image
 from abpnet.errors import InputError
-from abpnet.estimator import SMALLEST_NOISE, GeneratorNetwork
+from abpnet.estimator import GeneratorNetwork
+from abpnet.estimator_settings import SMALLEST_NOISE
 from abpnet.progress import show_stage
 from abpnet.runs import RunFolder
 from abpnet.tasks.session import LearningSettings, check_number, curves, reproduction
@@ -46,7 +48,7 @@ class ImageSettings(LearningSettings):
     crop: tuple[int, int, int, int] | None = None
     """Cut out LEFT TOP RIGHT BOTTOM of each image file first."""
     limit: int | None = None
-    """Read at most this many images."""
+    """Read at most this many images; of --new-source all are read."""
     new_images: int = 0
     """Keep this many images out of learning, to be recovered as new ones; drawn at random."""
     new_source: str | None = None
@@ -119,7 +121,7 @@ def read_images(settings: ImageSettings, source: str) -> tuple[ImageSet, int]:
     if new.pixels.shape[1:] != images.pixels.shape[1:]:
         raise InputError(
             f"--new-source {settings.new_source}: its images have shape {new.pixels.shape[1:]}, those of {source} "
-            f"{images.pixels.shape[1:]}; --size brings files to one size"
+            f"{images.pixels.shape[1:]}; --size brings files to one size, and all must be grey or all in colour"
         )
     names = [*images.names, *(f"new {name}" for name in new.names)]
     return ImageSet(np.concatenate([images.pixels, new.pixels]), names), len(new.pixels)
@@ -189,9 +191,10 @@ def score(part: Part, recovered: np.ndarray | None) -> dict[str, float | None]:
         return {f"error, {part.name}": None, f"PSNR, {part.name}": None}
     recovered = np.clip(recovered.reshape(part.truth.shape), -1, 1)
     where = part.scored & ~np.isnan(recovered)  # a method may not have been run on all of them
+    decibels = metrics.psnr(recovered, part.truth, where)
     return {
         f"error, {part.name}": metrics.error(recovered, part.truth, where),
-        f"PSNR, {part.name}": metrics.psnr(recovered, part.truth, where),
+        f"PSNR, {part.name}": decibels if math.isfinite(decibels) else None,
     }
 
 

@@ -122,6 +122,8 @@ def settings_to_json(settings: RunSettings) -> dict[str, Any]:
     def plain(name: str, value: Any) -> Any:
         if isinstance(value, tuple):
             return [plain(name, part) for part in value]
+        if name == "operator" and isinstance(value, str) and value.startswith("mask:"):
+            return f"mask:{plain('mask', value.removeprefix('mask:'))}"
         is_file = isinstance(value, str) and (
             (name in SOURCES and value != "" and Path(value).exists())
             or (name == "mask" and Path(value).suffix.lower() == ".png")

@@ -17,7 +17,7 @@ from abpnet.cochlea import FADE
 from abpnet.data.builtin import BUILTIN_PREFIX, SOUNDS, sound_recording
 from abpnet.data.sounds import load_sound, save_sound
 from abpnet.errors import InputError
-from abpnet.estimator import SMALLEST_NOISE
+from abpnet.estimator_settings import SMALLEST_NOISE
 from abpnet.metrics import difference_of_statistics
 from abpnet.networks import SOUND_STRIDE, SoundNetwork, initialise
 from abpnet.recipes import RECIPES

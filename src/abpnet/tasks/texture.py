@@ -19,7 +19,8 @@ from abpnet.baselines.spectral_noise import phase_randomised
 from abpnet.data.builtin import BUILTIN_PREFIX, TEXTURES, texture_photograph
 from abpnet.data.images import load_image, save_image
 from abpnet.errors import InputError
-from abpnet.estimator import SMALLEST_NOISE, GeneratorNetwork
+from abpnet.estimator import GeneratorNetwork
+from abpnet.estimator_settings import SMALLEST_NOISE
 from abpnet.lattice import find_lattice, fitting_map
 from abpnet.networks import PATCHWORK_STRIDE, TEXTURE_STRIDE, PatchworkNetwork, TextureNetwork, initialise
 from abpnet.progress import show_stage

@@ -13,7 +13,7 @@ from abpnet.baselines.linear_dynamics import LinearDynamicSystem, fit_linear_dyn
 from abpnet.data.videos import Clip, load_clip
 from abpnet.dynamic_textures import DynamicTexture, infer_paths, learn_motion, pieces
 from abpnet.errors import InputError
-from abpnet.estimator import SMALLEST_NOISE
+from abpnet.estimator_settings import SMALLEST_NOISE
 from abpnet.networks import FRAMES_PER_POSITION, FrameNetwork, SpaceTimeNetwork
 from abpnet.progress import show_stage
 from abpnet.runs import RunFolder

@@ -1,0 +1,60 @@
+"""What the settings of an estimator must be."""
+
+from __future__ import annotations
+
+from numbers import Integral
+from typing import Any
+
+from abpnet.precision import PRECISIONS
+from abpnet.recipes import RECIPES, Recipe
+
+__all__ = ["SMALLEST_NOISE", "check_settings", "latent_shape_of"]
+
+# Below it, and above its inverse, float32 no longer holds a sum of squared residuals over the variance.
+SMALLEST_NOISE = 1e-6
+
+
+def check_settings(estimator: Any) -> Recipe:
+    """Refuse settings that cannot be used.
+
+    Args:
+        estimator: A `GeneratorNetwork`.
+
+    Returns:
+        The recipe that is meant.
+
+    Raises:
+        ValueError: If one cannot be.
+    """
+    precision, max_iter, max_seconds = estimator.precision, estimator.max_iter, estimator.max_seconds
+    noise_std, recipe = estimator.noise_std, estimator.recipe
+    if precision not in ("auto", *PRECISIONS):
+        raise ValueError(f"precision must be auto, {' or '.join(PRECISIONS)}; got {precision!r}")
+    if not isinstance(max_iter, Integral) or max_iter < 1:
+        raise ValueError(f"max_iter must be a whole number of at least 1, got {max_iter!r}")
+    if max_seconds is not None and not max_seconds > 0:
+        raise ValueError(f"max_seconds must be above 0, or None; got {max_seconds!r}")
+    if not SMALLEST_NOISE <= noise_std <= 1 / SMALLEST_NOISE:
+        raise ValueError(f"noise_std must be {SMALLEST_NOISE:g} to {1 / SMALLEST_NOISE:g}, got {noise_std!r}")
+    if min(latent_shape_of(estimator.latent_dim), default=0) < 1:
+        raise ValueError(f"latent_dim must be at least 1, or a shape such as (8, 7, 7); got {estimator.latent_dim!r}")
+    if isinstance(recipe, Recipe):
+        return recipe
+    if recipe not in RECIPES:
+        raise ValueError(f"recipe must be {', '.join(RECIPES)} or an abpnet.Recipe; got {recipe!r}")
+    return RECIPES[recipe]
+
+
+def latent_shape_of(latent_dim: Any) -> tuple[int, ...]:
+    """Shape of one example's factors.
+
+    Args:
+        latent_dim: Their number, or the shape of a map of them.
+
+    Raises:
+        ValueError: If it is neither.
+    """
+    sizes = latent_dim if isinstance(latent_dim, (tuple, list)) else (latent_dim,)
+    if not all(isinstance(size, Integral) and not isinstance(size, bool) for size in sizes):
+        raise ValueError(f"latent_dim must be a whole number or a shape of such, got {latent_dim!r}")
+    return tuple(int(size) for size in sizes)

@@ -1,0 +1,245 @@
+"""What the factors leave unexplained of images that were seen through linear measurements only.
+
+Residuals `y - A f(z) = A r + e` of a stationary Gaussian field r of covariance K and white noise e have the covariance
+`A K A^T + v I`. It is linear in what K has in each band of spatial frequencies, and so in all that is to be estimated:
+maximum likelihood by scoring (Anderson 1973, *Annals of Statistics* 1, 135-141). Where 1,000 projections of an image of
+12,288 numbers are known, r is then known to a good part as well: by its conditional mean, `K A^T (A K A^T + v I)^-1`
+times what is left of the measurements.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from abpnet.emissions import Emission, Gaussian
+from abpnet.observations import Observation, Operator, Projection
+from abpnet.residuals import ResidualField, apply_covariance
+
+__all__ = ["ProjectedResiduals", "estimate_projected", "matrix_of", "project"]
+
+# Beyond these sizes of A its residuals are taken for white: numbers of measurements, and of its entries.
+MOST_MEASUREMENTS, MOST_ENTRIES = 4096, 40_000_000
+# As many measurements, drawn at random, tell the field; and as many bands of frequency it has for each octave.
+MEASUREMENTS_FOR_FIELD, BANDS_PER_OCTAVE = 500, 2
+# The smallest share of a band's strongest colour that another one has, and of the strongest band that another one has;
+# and of the measurements' variance that is noise.
+LEAST_COLOUR, LEAST_BAND, LEAST_NOISE = 1e-3, 1e-9, 1e-6
+# Variance of measurements that are all zero.
+LEAST_VARIANCE = 1e-12
+# Scoring ends when a step gains less than this, in nats for each example.
+GAIN, MOST_STEPS, SHORTEST_STEP = 1e-2, 20, 0.05
+RIDGE = 1e-4
+ROWS = 100
+
+
+class ProjectedResiduals(NamedTuple):
+    """The field of the residuals, and how it is seen through measurements.
+
+    Attributes:
+        field: Of covariance K.
+        shape: Of one signal, (channels, height, width).
+        matrix: A, one row per measurement.
+        root: L, lower triangular: `L L^T = A K A^T + v I`.
+    """
+
+    field: ResidualField
+    shape: tuple[int, ...]
+    matrix: Float[Tensor, "k d"]
+    root: Float[Tensor, "k k"]
+
+    def whiten(self, y: Float[Tensor, "n *measured"], emission: Emission) -> tuple[Tensor, Projection]:
+        """Measurements `s L^-1 y` and how they came about, such that white noise of the emission stands for residuals.
+
+        Raises:
+            ValueError: If the emission has no noise of one standard deviation s.
+        """
+        if not isinstance(emission, Gaussian):
+            raise ValueError(f"residuals of a field need a Gaussian emission, got {type(emission).__name__}")
+
+        def apply(columns: Tensor) -> Tensor:
+            return emission.noise_std * torch.linalg.solve_triangular(self.root, columns.double(), upper=False)
+
+        return apply(y.flatten(1).cpu().T).T.to(y), Projection(apply(self.matrix).to(y), self.shape)
+
+    def conditional_mean(self, residual: Float[Tensor, "n *measured"]) -> Float[Tensor, "n c h w"]:
+        """Mean of the signals' residuals given those of their measurements."""
+        weights = torch.cholesky_solve(residual.flatten(1).double().T, self.root).T.float()
+        images = (weights @ self.matrix).unflatten(1, self.shape)
+        return torch.cat([apply_covariance(self.field, some) if len(some) else some for some in images.split(ROWS)])
+
+
+@torch.no_grad()
+def matrix_of(observation: Observation, shape: Sequence[int]) -> Float[Tensor, "k d"] | None:
+    """A as a matrix on the CPU; None if it is not known to be linear, hides measurements of its own, or is too large.
+
+    Args:
+        observation: Of signals.
+        shape: Shape of one signal.
+    """
+    size = math.prod(shape)
+
+    def fits(n_measurements: int) -> bool:
+        return n_measurements <= MOST_MEASUREMENTS and n_measurements * size <= MOST_ENTRIES
+
+    if isinstance(observation, Projection):
+        return observation.matrix.cpu() if fits(len(observation.matrix)) else None
+    if not (isinstance(observation, Operator) and observation.linear):
+        return None
+    if not fits(observation(torch.zeros(1, *shape)).numel()):
+        return None
+    places = torch.arange(size).split(ROWS)
+    units = (torch.nn.functional.one_hot(some, size).float() for some in places)
+    return torch.cat([observation(unit.unflatten(1, tuple(shape))).flatten(1) for unit in units]).T.contiguous()
+
+
+def project(
+    field: ResidualField, noise_std: float, observation: Observation, shape: Sequence[int]
+) -> ProjectedResiduals | None:
+    """How a field of residuals is seen through an observation; None if `matrix_of` knows of no matrix.
+
+    Args:
+        field: Of the residuals of images.
+        noise_std: Standard deviation of the noise of the measurements themselves.
+        observation: Of the images.
+        shape: Shape of one image.
+    """
+    matrix = matrix_of(observation, shape)
+    if matrix is None:
+        return None
+    rows = matrix.unflatten(1, tuple(shape)).split(ROWS)
+    covariance = torch.cat([apply_covariance(field, some).flatten(1).double() @ matrix.T.double() for some in rows])
+    covariance = (covariance + covariance.T) / 2
+    least = LEAST_NOISE * covariance.diagonal().mean()
+    covariance.diagonal().add_(max(noise_std**2, float(least)))
+    return ProjectedResiduals(field, tuple(shape), matrix, torch.linalg.cholesky(covariance))
+
+
+def _bands(height: int, width: int) -> Float[Tensor, "bands rows columns"]:
+    """Shares of each frequency of the padded grid in overlapping bands, of sum 1."""
+    rows, columns = 2 * height, 2 * width
+    down, along = torch.fft.fftfreq(rows, 1 / rows), torch.fft.rfftfreq(columns, 1 / columns)
+    octave = torch.log2(1 + torch.hypot(down[:, None], along[None]))
+    middles = torch.linspace(0, float(octave.max()), 1 + math.ceil(BANDS_PER_OCTAVE * float(octave.max())))
+    return torch.stack([(1 - (octave - middle).abs() / middles[1]).clamp(min=0) for middle in middles])
+
+
+class _Parts(NamedTuple):
+    """Parts of which the covariance of measurements is a sum: bands times pairs of channels, and noise.
+
+    Attributes:
+        bands: See `_bands`.
+        pairs: Channels a <= b.
+        matrices: `A K A^T` of one band and pair each; the identity at the end.
+    """
+
+    bands: Tensor
+    pairs: list[tuple[int, int]]
+    matrices: Float[Tensor, "parts k k"]
+
+    def colours(self, weights: Float[Tensor, "parts"]) -> Float[Tensor, "bands c c"]:
+        """Covariance between channels in every band."""
+        n_channels = self.pairs[-1][0] + 1
+        colours = weights.new_zeros(len(self.bands), n_channels, n_channels)
+        for column, (a, b) in zip(weights[:-1].view(len(self.bands), -1).T, self.pairs, strict=True):
+            colours[:, a, b] = colours[:, b, a] = column
+        return colours
+
+    def permitted(self, weights: Float[Tensor, "parts"]) -> Float[Tensor, "parts"]:
+        """The closest weights that a field has: its covariances are positive definite."""
+        values, vectors = torch.linalg.eigh(self.colours(weights))
+        values = values.maximum(LEAST_COLOUR * values[:, -1:]).clamp(min=LEAST_BAND * values.max())
+        colours = (vectors * values[:, None]) @ vectors.mT
+        entries = torch.stack([colours[:, a, b] for a, b in self.pairs], 1).flatten()
+        least = LEAST_NOISE * torch.einsum("p,pkk->", entries, self.matrices[:-1].double()) / self.matrices.shape[1]
+        return torch.cat([entries, weights[-1:].clamp(min=float(least))])
+
+    def covariance(self, weights: Float[Tensor, "parts"]) -> Float[Tensor, "k k"]:
+        """Covariance of the measurements."""
+        return torch.einsum("p,pkl->kl", weights.float(), self.matrices).double()
+
+    def field(self, weights: Float[Tensor, "parts"]) -> ResidualField:
+        """The field of the signals."""
+        spectrum = torch.einsum("bij,bhw->ijhw", self.colours(weights).float(), self.bands)
+        return ResidualField(spectrum.contiguous())
+
+
+def _parts(matrix: Float[Tensor, "k d"], shape: Sequence[int]) -> _Parts:
+    n_channels, height, width = shape
+    bands = _bands(height, width)
+    pairs = [(a, b) for a in range(n_channels) for b in range(a, n_channels)]
+    rows = matrix.unflatten(1, tuple(shape))
+    matrices = []
+    for band in bands:
+        alone = ResidualField(band * torch.eye(n_channels)[:, :, None, None])
+        filtered = torch.cat([apply_covariance(alone, some) for some in rows.split(ROWS)])
+        for a, b in pairs:
+            product = rows[:, a].flatten(1) @ filtered[:, b].flatten(1).T
+            matrices.append(product if a == b else product + product.T)
+    return _Parts(bands, pairs, torch.stack([*matrices, torch.eye(len(matrix))]))
+
+
+def _misfit(covariance: Tensor, sample: Tensor) -> float:
+    """Negative log-likelihood for each example, in nats, up to a constant; infinite where there is no density."""
+    root, failed = torch.linalg.cholesky_ex(covariance)
+    if failed:
+        return math.inf
+    return float(root.diagonal().log().sum() + torch.cholesky_solve(sample, root).diagonal().sum() / 2)
+
+
+def _score(parts: _Parts, weights: Tensor, sample: Tensor) -> Tensor:
+    """The step of scoring: where the likelihood, taken for as round as it is on average, has its maximum."""
+    root = torch.linalg.cholesky(parts.covariance(weights))
+
+    def whitened(matrix: Tensor) -> Tensor:
+        half = torch.linalg.solve_triangular(root, matrix.double(), upper=False)
+        return torch.linalg.solve_triangular(root, half.T, upper=False).flatten().float()
+
+    scale = weights.abs() + 1e-9 * weights.abs().max()  # parts differ by orders of magnitude
+    rows = torch.stack([whitened(matrix) for matrix in parts.matrices]) * scale.float()[:, None]
+    information, towards = (rows @ rows.T).double(), (rows @ whitened(sample)).double()
+    information.diagonal().add_(RIDGE * information.diagonal().mean())
+    return scale * torch.linalg.solve(information, towards - information @ (weights / scale))
+
+
+@torch.no_grad()
+def estimate_projected(
+    residual: Float[Tensor, "n *measured"], matrix: Float[Tensor, "k d"], shape: Sequence[int]
+) -> tuple[ResidualField, float]:
+    """The field of the images' residuals under which those of the measurements are likeliest.
+
+    Args:
+        residual: `y - A f(z)`.
+        matrix: A, see `matrix_of`.
+        shape: Shape of one image, (channels, height, width).
+
+    Returns:
+        The field, and the standard deviation of the noise of the measurements themselves.
+    """
+    some = torch.randperm(len(matrix), generator=torch.Generator().manual_seed(0))[:MEASUREMENTS_FOR_FIELD]
+    parts = _parts(matrix[some], shape)
+    told = residual.flatten(1)[:, some].double()
+    sample = told.T @ told / len(told)
+    steep = torch.linspace(0, 1, len(parts.bands)).mul(-3 * math.log(1 + max(shape[1:]))).exp()
+    weights = torch.cat([(steep[:, None] * torch.tensor([1.0 if a == b else 0.9 for a, b in parts.pairs])).flatten()])
+    weights = parts.permitted(torch.cat([weights, torch.zeros(1)]).double())
+    variance = sample.diagonal().mean().clamp(min=LEAST_VARIANCE)
+    weights *= variance / parts.covariance(weights).diagonal().mean()
+    misfit = _misfit(parts.covariance(weights), sample)
+    for _ in range(MOST_STEPS):
+        step, length, before = _score(parts, weights, sample), 1.0, misfit
+        while length > SHORTEST_STEP:
+            candidate = parts.permitted(weights + length * step)
+            reached = _misfit(parts.covariance(candidate), sample)
+            if reached < misfit:
+                weights, misfit = candidate, reached
+                break
+            length /= 2
+        if before - misfit < GAIN:
+            break
+    return parts.field(weights), float(weights[-1].sqrt())
