@@ -64,6 +64,7 @@ NUMBERS = [
     ("texture", "--size", "95"),
     ("texture", "--size", "257"),
     ("texture", "--n-chains", "10000000000"),
+    ("texture", "--n-judged", "0"),
     ("texture", "--width", "0"),
 ]
 

@@ -36,8 +36,8 @@ BUILTIN_SIZE, MOST_BUILTIN = 128, 256
 LEAST_SIZE, MOST_SIZE = 96, 2048
 # As many pixels are synthesised at once; 0.7 kB of memory for each.
 MOST_PIXELS = 10_000_000
-# Syntheses that are scored, and the side of what is judged of a photograph at most.
-N_SCORED, MOST_SCORED = 4, 512
+# The side of what is judged of a photograph at most.
+MOST_JUDGED = 512
 # The chains are maps of at least this side, whatever the size of the photograph: the statistics do not depend on it.
 MAP_SIDE = 3
 # Of the weights of deconvolutions, for grey and for coloured photographs.
@@ -83,11 +83,14 @@ class TextureSettings(LearningSettings):
     deconvolutions."""
     n_chains: int = 8
     """Maps of latent factors that are inferred side by side; one for each photograph at least."""
+    n_judged: int = 4
+    """Images of each method whose distances from the photograph are averaged; they scatter by a tenth."""
 
     def check(self) -> None:
         """Refuse settings that cannot be used."""
         super().check()
         check_number("--n-chains", self.n_chains, 1, 10_000)
+        check_number("--n-judged", self.n_judged, 1, 1000)
         check_number("--width", self.width, 1, 10_000)
         check_number("--size", self.size, LEAST_SIZE, 4096)
         check_number("--noise-std", self.noise_std, SMALLEST_NOISE, 1 / SMALLEST_NOISE)
@@ -180,7 +183,7 @@ def _compare(
     size = fresh.shape[2], fresh.shape[3]
     open_borders = replace(statistics, periodic=False)
     rng = np.random.default_rng(seed)
-    shown = [photographs[index % len(photographs)] for index in range(N_SCORED)]
+    shown = [photographs[index % len(photographs)] for index in range(len(fresh))]
     ways = {
         "abpnet, fresh z": fresh,
         NOISE: np.stack([phase_randomised(image, rng) for image in shown]),
@@ -229,8 +232,8 @@ def run(settings: TextureSettings, folder: RunFolder) -> dict[str, Any]:
     height, width = photographs.shape[2:]
     wanted = settings.pixels or (2 * height, 2 * width)
     synthesis = _synthesise(network, material, 1, wanted, settings.seed, settings.tile)[0]
-    judged = min(height, MOST_SCORED), min(width, MOST_SCORED)
-    fresh = _synthesise(network, material, N_SCORED, judged, settings.seed + 1, whole=True)
+    judged = min(height, MOST_JUDGED), min(width, MOST_JUDGED)
+    fresh = _synthesise(network, material, settings.n_judged, judged, settings.seed + 1, whole=True)
     with show_stage("comparing with noise and quilting"):
         middles = np.stack([_middle(photograph, *judged) for photograph in photographs])
         table, others = _compare(middles, fresh, statistics, settings.seed)
