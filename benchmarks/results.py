@@ -56,6 +56,13 @@ def commands(data: Path, out: Path) -> dict[str, list[Any]]:
     )
 
 
+def own_and_passed_on() -> tuple[list[str], list[str]]:
+    """Words before a lone -- on the command line, the script's own, and those behind it, for the command it runs."""
+    words = sys.argv[1:]
+    first = words.index("--") if "--" in words else len(words)
+    return words[:first], words[first + 1 :]
+
+
 def result_of(command: list[Any], out: Path) -> dict[str, Any]:
     """What the command left in result.json; runs it first, or goes on with it."""
     result = out / "result.json"

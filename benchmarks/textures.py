@@ -4,8 +4,8 @@
     python benchmarks/textures.py ../shared/data/textures --out runs/textures --max-seconds 60 --only grass rust
 
 One run folder for each photograph. Started again, it goes on where it stopped; folders that are finished are not run
-again, whatever their settings. A texture counts as closer if the distance of its statistics is below that of every
-baseline.
+again, whatever their settings. Behind -- stand more options of `abpnet texture`, such as `-- --n-judged 16`. A texture
+counts as closer if the distance of its statistics is below that of every baseline.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import json
 import statistics
 from pathlib import Path
 
-from results import result_of
+from results import own_and_passed_on, result_of
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 METHODS = ("abpnet", "noise", "random quilt", "matched quilt")
@@ -28,8 +28,8 @@ def main() -> None:
     parser.add_argument("--max-seconds", type=float, default=240.0, help="of learning, for each texture")
     parser.add_argument("--only", nargs="*", default=["_224"], help="parts of file names")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("options", nargs="*", help="more options of `abpnet texture`, after --")
-    arguments = parser.parse_args()
+    own, options = own_and_passed_on()
+    arguments = parser.parse_args(own)
     sources = sorted(path for path in arguments.folder.iterdir() if path.suffix.lower() in SUFFIXES)
     sources = [path for path in sources if any(part in path.name for part in arguments.only)]
     if not sources:
@@ -39,7 +39,7 @@ def main() -> None:
     print(f"{'':28}{titles}{'closer':>8}{'chains':>8}{'passes':>8}{'seconds':>9}")
     for source in sources:
         command = ["texture", source, "--max-seconds", arguments.max_seconds, "--seed", arguments.seed]
-        result = result_of([*command, *arguments.options], arguments.out / source.stem)
+        result = result_of([*command, *options], arguments.out / source.stem)
         row = [each["distance"] for each in result["table"]]
         distances[source.stem] = row
         stds.append(result["latent_std"])

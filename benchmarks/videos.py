@@ -12,22 +12,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
-import sys
 from pathlib import Path
+
+from results import own_and_passed_on, result_of
 
 STATISTICS = ("spectral distance, dB", "difference distance")
 COLUMNS = (STATISTICS[0], "its spread", STATISTICS[1], "spread", "error", "sharpness", "parameters")
-
-
-def table_of(clip: Path, out: Path, seconds: float, options: list[str]) -> list[dict[str, float | str | None]]:
-    result = out / "result.json"
-    if not result.exists():
-        action = ["resume", out] if (out / "config.json").exists() else ["video", clip, "--out", out]
-        if action[0] == "video":
-            action += ["--max-seconds", seconds, *options]
-        subprocess.run([sys.executable, "-m", "abpnet", *map(str, action)], check=True, stdout=subprocess.DEVNULL)
-    return json.loads(result.read_text())["table"]
 
 
 def main() -> None:
@@ -35,11 +25,15 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--out", type=Path, default=Path("runs/videos"))
     parser.add_argument("--seconds", type=float, default=240.0, help="of learning, for each clip")
-    words = sys.argv[1:]
-    own = words.index("--") if "--" in words else len(words)
-    arguments, options = parser.parse_args(words[:own]), words[own + 1 :]
+    own, options = own_and_passed_on()
+    arguments = parser.parse_args(own)
     clips = sorted(path for path in arguments.folder.iterdir() if path.suffix.lower() in (".mp4", ".gif", ".avi"))
-    tables = {clip.stem: table_of(clip, arguments.out / clip.stem, arguments.seconds, options) for clip in clips}
+    tables = {
+        clip.stem: result_of(["video", clip, "--max-seconds", arguments.seconds, *options], arguments.out / clip.stem)[
+            "table"
+        ]
+        for clip in clips
+    }
     print(f"{'clip':16}{'method':58}" + "".join(f"{name.split(',')[0]:>21}" for name in COLUMNS))
     for name, rows in tables.items():
         for row in rows:

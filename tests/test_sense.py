@@ -38,7 +38,7 @@ def test_sense_leaves_a_whole_run_folder(data, tmp_path, operator, measured):
     assert all(0 < row["error, training images"] < 1 and 0 < row["error, new images"] < 1 for row in result["table"])
     assert len(list((out / "completed").glob("*.png"))) == 14
     assert Image.open(out / "new images.png").size[1] > 3 * 64
-    assert json.loads((out / "model" / "state.json").read_text())["settings"]["recipe"] == "kriged"
+    assert json.loads((out / "model" / "state.json").read_text())["settings"]["recipe"] == "indirect"
     made, _ = make_operator(SenseSettings(source="", operator=operator, measurements=12), (1, 8, 8))
     assert made(torch.zeros(1, 1, 8, 8)).numel() == measured
 

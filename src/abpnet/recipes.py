@@ -170,6 +170,8 @@ RECIPES["partial"] = replace(
     weight_decay=0.3,
     batch_size=100,
 )
+# Images behind measurements: what the factors leave of these tells about the images as well.
+RECIPES["indirect"] = replace(RECIPES["default"], residuals="kriged")
 # Images with hidden pixels: their observed neighbours tell about them.
 RECIPES["kriged"] = replace(RECIPES["partial"], residuals="kriged", held_out=0.7)
 # Images of which little is observed: factors that take neighbours for independent witnesses believe them too much.

@@ -181,7 +181,7 @@ def run(settings: SenseSettings, folder: RunFolder) -> dict[str, Any]:
         latent_dim=settings.latent_dim,
         network=auto_network((settings.latent_dim,), shape, indirect=True),
         noise_std=math.hypot(gain * settings.noise_std, settings.measurement_noise),
-        recipe="kriged",
+        recipe="indirect",
     )
     network = learn(network, y[~is_new], folder, title="learning", observation=operator)
 
