@@ -46,7 +46,8 @@ def main(max_iter: int = 60) -> tuple[float, float]:
     images, physics = spots(N_IMAGES, SHAPE[-1]), operator()
     y = physics.A(torch.from_numpy(images)).numpy()  # one number for every six pixels
     network = auto_network((3,), SHAPE, indirect=True)  # measurements do not tell the shape of images
-    net = abpnet.GeneratorNetwork(latent_dim=3, network=network, noise_std=0.2, max_iter=max_iter)
+    noise_std = 0.2 * (images[0].size / N_MEASUREMENTS) ** 0.5  # what is left of pixels is louder in their sums
+    net = abpnet.GeneratorNetwork(latent_dim=3, network=network, noise_std=noise_std, max_iter=max_iter)
     net.fit(y, observation=physics)
     ours = error(net.recover(y, physics, start=net.latents_), images)
     shortest = error(least_norm(y, Operator(physics.A), SHAPE), images)

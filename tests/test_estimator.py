@@ -239,6 +239,8 @@ def test_learned_from_projections_it_takes_signals_and_the_other_way_round(fitte
     assert fitted.recover(y, abpnet.Mask(seen, projection)).shape == x.shape
     with pytest.raises(ValueError, match=r"measurements of shape \(20,\), got \(1,\)"):
         fitted.recover(y[:, :1], projection)
+    with pytest.raises(ValueError, match="how Y came about"):
+        fitted.recover(y, None)
 
 
 @pytest.mark.parametrize("shape", [(4, 1, 1, 1), (4, 1, 8), (4, 1), (4, 1, 9, 9)], ids=str)

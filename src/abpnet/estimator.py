@@ -229,8 +229,13 @@ class GeneratorNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             observation: How Y came about, as in `fit`.
             random_state: Seed of the draws that are averaged.
             start: (n, *latent_shape) where the chains start, as in `impute`.
+
+        Raises:
+            ValueError: If Y cannot be used, or nothing says how it came about.
         """
         check_is_fitted(self)
+        if observation is None:
+            raise ValueError("observation must say how Y came about; for signals with missing entries there is impute")
         y, observation, convert = self._validate(Y, observation)
         seen = None
         if self.residuals_ is not None and not isinstance(unmasked(observation), Complete):
