@@ -93,7 +93,7 @@ def test_the_equivalent_noise_is_that_of_the_dense_formula():
     patterns = torch.randn(4, *SHAPE, generator=seeded(1))
     observed = torch.rand(5, 1, 6, 6, generator=seeded(2)) < 0.6
     unit = torch.eye(72).view(72, *SHAPE)
-    dense = residuals._filter(field, unit).reshape(72, 72)
+    dense = residuals.apply_covariance(field, unit).reshape(72, 72)
     above = below = 0.0
     for mask in observed:
         seen = (patterns * mask).reshape(4, 72)
