@@ -135,3 +135,16 @@ def test_lasso_of_nothing_is_nothing(basis):
     operator = Projection.random(SHAPE, 20)
     _, (recovered,) = lasso([np.zeros((2, 20), np.float32)], operator, SHAPE, basis)
     assert (recovered == 0).all()
+
+
+def test_lasso_finds_colours_that_go_together():
+    rng = np.random.default_rng(2)
+    coefficients = np.zeros((4, 64), np.float32)
+    for row in coefficients:
+        row[rng.permutation(64)[:4]] = rng.choice([-2, 2], 4)
+    grey = BASES["cosines"](coefficients.reshape(4, *SHAPE)).repeat(3, 1)
+    operator = Projection.random(grey.shape[1:], 60)
+    y = measured(grey, operator)
+    _, (recovered,) = lasso([y], operator, grey.shape[1:], "cosines")
+    assert np.abs(recovered - grey).mean() < 0.1 * np.abs(least_norm(y, operator, grey.shape[1:]) - grey).mean()
+    assert np.abs(recovered - recovered.mean(1, keepdims=True)).mean() < 0.02 * np.abs(grey).mean()

@@ -24,12 +24,14 @@ __all__ = ["BASES", "lasso", "least_norm", "principal_components", "smooth_field
 STORED_RIDGE = 1e-9
 CONJUGATE_STEPS, RIDGE = 100, 1e-4
 # Lasso takes seconds for each image: it is run on the first ones, and its penalty chosen on fewer.
-MOST_SIGNALS_LASSO, SIGNALS_FOR_PENALTY = 50, 3
+MOST_SIGNALS_LASSO, SIGNALS_FOR_PENALTY = 50, 10
 WAVELET, WAVELET_LENGTH = "db4", 8
 # The matrix of all basis functions' measurements must fit in memory.
 MOST_ENTRIES_LASSO = 4e7
-PENALTIES = (0.1, 0.03, 0.01, 0.003, 0.001)
+PENALTIES = (0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
 HELD_BACK = 0.1
+# Brightness, red against blue, green against both: orthonormal, and nearly uncorrelated in photographs.
+OPPONENT_COLOURS = np.array([[2, 2, 2], [6**0.5, 0, -(6**0.5)], [2**0.5, -(8**0.5), 2**0.5]], np.float32) / 12**0.5
 # Basis functions measured at a time.
 UNITS = 512
 LASSO_ITERATIONS = 300
@@ -107,6 +109,13 @@ def _wavelets(coefficients: np.ndarray) -> np.ndarray:
     return pywt.waverec2(parts, WAVELET, mode="periodization", axes=(-2, -1))
 
 
+def _colours(coefficients: np.ndarray) -> np.ndarray:
+    """Channels of opponent colours to red, green and blue; any other number of channels stays as it is."""
+    if coefficients.shape[-3] != len(OPPONENT_COLOURS):
+        return coefficients
+    return np.einsum("ij,...ihw->...jhw", OPPONENT_COLOURS, coefficients)
+
+
 # From coefficients (..., height, width) in an orthonormal basis to images.
 BASES: dict[str, Callable[[np.ndarray], np.ndarray]] = {"cosines": _cosines, "wavelets": _wavelets}
 
@@ -115,6 +124,8 @@ def lasso(
     ys: Sequence[np.ndarray], operator: Observation, shape: Sequence[int], basis: str
 ) -> tuple[str, list[np.ndarray]] | None:
     """Signals that are sparse in a basis: Lasso (Tibshirani 1996) for the coefficients of each channel.
+
+    Three channels are taken for red, green and blue, and become opponent colours first: sparser than they are.
 
     The penalty is chosen on measurements of the first set that are held back.
 
@@ -130,11 +141,15 @@ def lasso(
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import Lasso
 
-    synthesise, size = BASES[basis], math.prod(shape)
+    of_basis, size = BASES[basis], math.prod(shape)
     n_measured = math.prod(ys[0].shape[1:])
     flat = [y[:MOST_SIGNALS_LASSO].reshape(-1, n_measured) for y in ys]
     if size * n_measured > MOST_ENTRIES_LASSO:
         return None
+
+    def synthesise(coefficients: np.ndarray) -> np.ndarray:
+        return of_basis(_colours(coefficients))
+
     rows = []
     for places in torch.arange(size).split(UNITS):
         units = torch.nn.functional.one_hot(places, size).float().view(-1, *shape).numpy()
