@@ -52,7 +52,7 @@ def mean_bound(learned, y, n_samples, repeats=200):
 def linear():
     y, _, _ = linear_data()
     return vae.learn(
-        y, LinearNetwork(2, (SIZE,)), noise_std=NOISE, generator=seeded(), max_iter=200, learning_rate=1e-2
+        y, LinearNetwork(2, (SIZE,)), noise_std=NOISE, generator=seeded(), max_iter=300, learning_rate=1e-2
     )
 
 
@@ -175,7 +175,7 @@ def test_it_stops_in_time():
         y, LinearNetwork(2, (SIZE,)), noise_std=NOISE, generator=seeded(), max_iter=10**6, max_seconds=0.05
     )
     assert learned.history[-1]["seconds"] >= 0.05
-    assert learned.history[-2]["seconds"] < 0.05
+    assert all(row["seconds"] < 0.05 for row in learned.history[:-1])
 
 
 @pytest.mark.parametrize(
@@ -203,3 +203,19 @@ def test_the_mirror_image_has_the_layers_of_the_network(network):
 def test_a_map_of_factors_has_no_mirror_image():
     with pytest.raises(ValueError, match="TextureNetwork"):
         BottomUpNetwork(TextureNetwork.with_noise(1, 16), 1)
+
+
+def test_few_factors_of_few_images_do_not_diverge():
+    images = torch.rand(30, 3, 16, 16, generator=seeded(2)) * 2 - 1
+    learned = vae.learn(images, ObjectNetwork(2, (3, 16, 16)), noise_std=0.2, generator=seeded(), max_iter=25)
+    assert all(math.isfinite(row["bound"]) for row in learned.history)
+    assert learned.history[-1]["bound"] > learned.history[0]["bound"]
+
+
+def test_whoever_diverges_is_stopped_and_told():
+    y, _, _ = linear_data(50)
+    with pytest.warns(UserWarning, match="diverged"):
+        learned = vae.learn(
+            1e18 * y, LinearNetwork(2, (SIZE,)), noise_std=NOISE, generator=seeded(), max_iter=50, learning_rate=1e6
+        )
+    assert len(learned.history) < 50
