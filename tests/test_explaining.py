@@ -56,7 +56,9 @@ def test_start_is_the_mean_of_the_prior_where_no_line_applies():
     assert torch.equal(linear_start(regress(model, z), y, Mask(y != 0, unknown), (4,), (40,)), torch.zeros(len(y), 4))
 
 
-@pytest.mark.parametrize("operator", [Projection.random((40,), 30), fourier_projection((40,), 30)], ids=str)
+@pytest.mark.parametrize(
+    "operator", [Projection.random((40,), 30), fourier_projection((40,), 30)], ids=["stored", "fourier"]
+)
 def test_start_from_linear_measurements_is_close_to_their_posterior_mean(operator):
     model, z, _, _ = linear_case()
     linear = regress(model, z)

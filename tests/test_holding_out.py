@@ -121,7 +121,7 @@ def test_factors_do_not_see_the_squares_and_each_pass_has_others(monkeypatch):
         seen.append(shown.observed.expand_as(batch))
         return z
 
-    monkeypatch.setattr("abpnet.learning._explain_away", watch)
+    monkeypatch.setattr("abpnet.batches._explain_away", watch)
     model = abpnet.GeneratorModel(initialise(LinearNetwork(2, (1, 6, 6)), seeded()), (2,))
     recipe = replace(RECIPES["default"], held_out=0.5, batch_size=20)
     iterations = alternate(model, y, recipe=recipe, generator=seeded())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from numbers import Integral
 from typing import Any
 
-from abpnet.precision import PRECISIONS
+from abpnet.arithmetic import PRECISIONS
 from abpnet.recipes import RECIPES, Recipe
 
 __all__ = ["SMALLEST_NOISE", "check_settings", "latent_shape_of"]

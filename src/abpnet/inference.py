@@ -14,6 +14,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from abpnet.arithmetic import reproducible
+
 __all__ = [
     "Energy",
     "energy_and_gradient",
@@ -33,7 +35,7 @@ LONGEST_GRADIENT = 10.0
 
 def energy_and_gradient(energy: Energy, z: Float[Tensor, "n *latent"]) -> tuple[Tensor, Tensor]:
     """Energies (n,) and their gradients (n, *latent); examples must not depend on one another."""
-    with torch.enable_grad():
+    with torch.enable_grad(), reproducible(z.device):
         z = z.detach().requires_grad_()
         energies = energy(z)
         (gradient,) = torch.autograd.grad(energies.sum(), z)
@@ -43,12 +45,14 @@ def energy_and_gradient(energy: Energy, z: Float[Tensor, "n *latent"]) -> tuple[
 def precondition(precision: Float[Tensor, "d d"]) -> Float[Tensor, "d d"]:
     """Root R of the metric P = R R^T in which a normal posterior of this precision is round: P is its inverse.
 
-    The precision is shrunk a little towards a multiple of the identity: directions that look flat in an estimate from
-    few examples then get no huge steps.
+    With the Cholesky factor L of the precision, R is `L^-T`. The precision is shrunk a little towards a multiple of the
+    identity: directions that look flat in an estimate from few examples then get no huge steps.
     """
-    typical = precision.diagonal().mean() * torch.eye(len(precision), device=precision.device)
-    matrix = torch.cholesky_inverse(torch.linalg.cholesky(torch.lerp(precision, typical, SHRINKAGE)))
-    return torch.linalg.cholesky(matrix)
+    identity = torch.eye(len(precision), device=precision.device)
+    shrunk = torch.lerp(precision, precision.diagonal().mean() * identity, SHRINKAGE)
+    # A check would make the processor wait for a GPU; what fails there is no number from here on.
+    factor, _ = torch.linalg.cholesky_ex(shrunk, check_errors=not shrunk.is_cuda)
+    return torch.linalg.solve_triangular(factor, identity, upper=False).mT.contiguous()
 
 
 def _truncate(whitened: Float[Tensor, "n *latent"]) -> Float[Tensor, "n *latent"]:

@@ -16,13 +16,13 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from abpnet import factor_analysis, inference, residuals
+from abpnet import factor_analysis, residuals
+from abpnet.batches import batch_step
 from abpnet.explaining import decode
-from abpnet.holding_out import hold_out
 from abpnet.latents import Latents
 from abpnet.learning_state import Iteration, LearningState
 from abpnet.metrics import DYNAMIC_RANGE, latent_moments
-from abpnet.model import SCORES_PER_FACTOR, GeneratorModel, autocast, frozen_decoder
+from abpnet.model import GeneratorModel
 from abpnet.observations import Complete, Observation, as_observation, hide_missing, unmasked
 from abpnet.projected_residuals import estimate_projected, matrix_of
 from abpnet.recipes import Recipe
@@ -31,8 +31,6 @@ from abpnet.whitening import neighbours_of, whiten
 
 __all__ = ["alternate", "begin", "estimate_residuals"]
 
-# Decay per batch of the running mean of the latent factors' posterior precision.
-PRECISION_DECAY = 0.95
 # Residuals are white for this many passes; then their field is estimated, and again whenever the passes have doubled.
 PASSES_BEFORE_FIELD = 5
 # Few hundred updates must do: the second moments forget faster than usual.
@@ -105,6 +103,7 @@ def begin(
             lr=recipe.learning_rate,
             betas=(recipe.momentum, ADAM_SECOND_DECAY),
             weight_decay=recipe.weight_decay,
+            **({"fused": True, "capturable": True} if generator.device.type == "cuda" else {}),
         )
     else:
         optimizer = torch.optim.SGD(
@@ -118,61 +117,6 @@ def begin(
         averaged={name: weight.detach().clone() for name, weight in weights.items()},
         latent_precision=torch.zeros(model.latent_shape[0], model.latent_shape[0], device=generator.device),
     )
-
-
-def _explain_away(
-    state: LearningState, z: Tensor, y: Tensor, observation: Observation, recipe: Recipe, precision: str
-) -> Tensor:
-    """Inferential back-propagation for one batch."""
-    model = state.model
-    decoder = frozen_decoder(model.network, precision)
-    if recipe.inference == "metropolis":
-        return inference.metropolis(
-            lambda factors: -model.log_likelihood(factors, y, observation, decoder),
-            z,
-            step_size=recipe.step_size,
-            n_steps=recipe.n_steps,
-            generator=state.generator,
-        )
-    root = None
-    if recipe.preconditioned:
-        decay = PRECISION_DECAY if state.updates else 0.0
-        n_scores = 0 if state.updates else SCORES_PER_FACTOR
-        latest = model.latent_precision(z, state.generator, observation, decoder, n_scores)
-        state.latent_precision.lerp_(latest, 1 - decay)
-        root = inference.precondition(state.latent_precision)
-    return inference.langevin(
-        lambda factors: model.energy(factors, y, observation, decoder),
-        z,
-        step_size=recipe.step_size,
-        n_steps=recipe.n_steps,
-        generator=state.generator,
-        temperature=recipe.temperature,
-        root=root,
-    )
-
-
-def _update_weights(
-    state: LearningState, z: Tensor, y: Tensor, observation: Observation, recipe: Recipe, precision: str
-) -> tuple[Tensor, Tensor]:
-    """Learning back-propagation for one batch: energies, and signals f(z) before the step."""
-    model = state.model
-    model.network.train()
-    with autocast(z.device, precision):
-        signal = model.network(z).float()
-    energies = model.energy(z, y, observation, lambda _: signal)
-    for group in state.optimizer.param_groups:
-        group["lr"] = recipe.rate(state.updates)
-    state.optimizer.zero_grad(set_to_none=True)
-    weights = [weight for weight in model.network.parameters() if weight.requires_grad]
-    energies.mean().backward(inputs=weights)  # those of a foreign observation are its owner's
-    state.optimizer.step()
-    with torch.no_grad():
-        decay = min(recipe.average_decay, state.updates / (state.updates + 10))
-        for name, weight in model.network.named_parameters():
-            state.averaged[name].lerp_(weight, 1 - decay)
-    state.updates += 1
-    return energies.detach(), signal.detach()
 
 
 def _are_images(y: Tensor, observation: Observation) -> bool:
@@ -246,21 +190,22 @@ def alternate(
     held_out = recipe.held_out if _are_images(y, observation) else 0.0
     neighbours = neighbours_of(y, observation) if whitened else None
     white, filters = whiten(y, observation, state.residuals, model.emission, neighbours)
+    step = batch_step(state, filters, recipe, precision, held_out)
     start = time.monotonic() - state.seconds
     while True:
         doublings = math.log2(state.iteration / PASSES_BEFORE_FIELD) if state.iteration else -1.0
         if whitened and doublings >= 0 and doublings.is_integer():
             state.residuals, _ = estimate_residuals(state, y, observation, precision)
             white, filters = whiten(y, observation, state.residuals, model.emission, neighbours)
+            step = batch_step(state, filters, recipe, precision, held_out)
         energy, residual, n_observed = torch.zeros(3, device=device).unbind()
         order = torch.randperm(len(y), generator=state.generator, device=state.generator.device).cpu()
         for index in order.split(recipe.batch_size):
             batch, seen = white[index].to(device), filters.select(index).to(device)
-            shown = hold_out(seen, batch, held_out, state.generator) if held_out else seen
-            z = _explain_away(state, state.latents.read(index, device), batch, shown, recipe, precision)
+            z, energies, signal = step(state.latents.read(index, device), batch, seen)
             state.latents.write(index, z)
-            energies, signal = _update_weights(state, z, batch, seen, recipe, precision)
-            batch, seen = y[index].to(device), observation.select(index)
+            if filters is not observation:
+                batch, seen = y[index].to(device), observation.select(index)
             with torch.no_grad():
                 difference = batch - seen(signal)
             difference = difference if seen.observed is None else torch.where(seen.observed, difference, 0.0)

@@ -10,20 +10,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from abpnet.arithmetic import autocast, reproducible
 from abpnet.emissions import Emission, Gaussian
 from abpnet.observations import Complete, Observation
 from abpnet.priors import Prior, StandardNormal
 
-__all__ = ["Decoder", "GeneratorModel", "autocast", "frozen_decoder"]
+__all__ = ["Decoder", "GeneratorModel", "frozen_decoder"]
 
 # A covariance of d factors is well estimated from this many times d scores.
 SCORES_PER_FACTOR = 20
 Decoder = Callable[[Tensor], Tensor]
-
-
-def autocast(device: torch.device, precision: str) -> torch.autocast:
-    """The precision in which the network is evaluated: "float32" (exact) or "bfloat16"."""
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16")
 
 
 @contextmanager
@@ -62,7 +58,7 @@ def frozen_decoder(network: nn.Module, precision: str = "float32") -> Decoder:
     tensors |= {name: buffer.detach().clone() for name, buffer in network.named_buffers()}
 
     def decode(z: Tensor) -> Tensor:
-        with evaluation_mode(network), autocast(z.device, precision):
+        with evaluation_mode(network), reproducible(z.device), autocast(z.device, precision):
             return torch.func.functional_call(network, tensors, (z,)).float()
 
     return decode
@@ -149,7 +145,7 @@ class GeneratorModel(nn.Module):
         """
         observation = observation or Complete()
         decoder = decoder or self.network
-        with torch.enable_grad():
+        with torch.enable_grad(), reproducible(z.device):
             z = z.detach().requires_grad_()
             signal = decoder(z)
             simulated = self.emission.sample(observation(signal.detach()), generator)

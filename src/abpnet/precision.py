@@ -12,13 +12,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from abpnet.arithmetic import PRECISIONS
 from abpnet.inference import energy_and_gradient, langevin_noise, precondition
 from abpnet.model import GeneratorModel, frozen_decoder
 from abpnet.observations import Observation
 
-__all__ = ["PRECISIONS", "PrecisionTrial", "try_precisions"]
+__all__ = ["PrecisionTrial", "try_precisions"]
 
-PRECISIONS = ("float32", "bfloat16")
 TRIAL_SECONDS = 0.05
 # Scores per factor for the metric of the trial's noise: its length matters, not its last direction.
 TRIAL_SCORES = 4

@@ -14,9 +14,10 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from abpnet.arithmetic import autocast, reproducible
 from abpnet.baselines.bottom_up import BottomUpNetwork, n_factors
 from abpnet.explaining import decode
-from abpnet.model import GeneratorModel, autocast
+from abpnet.model import GeneratorModel
 from abpnet.networks.building import initialise
 
 __all__ = ["AdversarialNetwork", "learn", "losses", "sample"]
@@ -112,28 +113,29 @@ def learn(
         optimizers[part].step()
 
     start = time.monotonic()
-    for iteration in range(1, max_iter + 1):
-        total = torch.zeros(2, device=device)
-        for index in torch.randperm(len(y), generator=generator, device=device).cpu().split(BATCH):
-            with autocast(device, precision):
-                made = maker(gan.model.prior.sample((len(index), latent_dim), generator)).float()
-            real = y[index].to(device).requires_grad_()
-            real_odds = log_odds(real)
-            judgement, _ = losses(real_odds, log_odds(made.detach()))
-            step(0, judgement + 0.5 * STEEPNESS_PENALTY * _steepness(real_odds, real))
-            judge.requires_grad_(False)  # its gradients are not needed now
-            odds = log_odds(made)
-            _, deception = losses(odds, odds)
-            step(1, deception)
-            judge.requires_grad_(True)
-            total += len(index) * torch.stack([judgement.detach(), deception.detach()])
-        seconds = time.monotonic() - start
-        means = (total / len(y)).tolist()
-        gan.history.append(
-            {"iteration": iteration, "seconds": seconds, "discriminator": means[0], "generator": means[1]}
-        )
-        if max_seconds is not None and seconds >= max_seconds:
-            break
+    with reproducible(device):
+        for iteration in range(1, max_iter + 1):
+            total = torch.zeros(2, device=device)
+            for index in torch.randperm(len(y), generator=generator, device=device).cpu().split(BATCH):
+                with autocast(device, precision):
+                    made = maker(gan.model.prior.sample((len(index), latent_dim), generator)).float()
+                real = y[index].to(device).requires_grad_()
+                real_odds = log_odds(real)
+                judgement, _ = losses(real_odds, log_odds(made.detach()))
+                step(0, judgement + 0.5 * STEEPNESS_PENALTY * _steepness(real_odds, real))
+                judge.requires_grad_(False)  # its gradients are not needed now
+                odds = log_odds(made)
+                _, deception = losses(odds, odds)
+                step(1, deception)
+                judge.requires_grad_(True)
+                total += len(index) * torch.stack([judgement.detach(), deception.detach()])
+            seconds = time.monotonic() - start
+            means = (total / len(y)).tolist()
+            gan.history.append(
+                {"iteration": iteration, "seconds": seconds, "discriminator": means[0], "generator": means[1]}
+            )
+            if max_seconds is not None and seconds >= max_seconds:
+                break
     return gan
 
 

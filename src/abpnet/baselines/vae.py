@@ -17,11 +17,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from abpnet.arithmetic import autocast, reproducible
 from abpnet.arrays import fill_in
 from abpnet.baselines.bottom_up import BottomUpNetwork, n_factors
 from abpnet.emissions import Gaussian
 from abpnet.explaining import decode
-from abpnet.model import GeneratorModel, autocast
+from abpnet.model import GeneratorModel
 from abpnet.networks.building import initialise
 from abpnet.observations import Observation, as_observation, hide_missing
 
@@ -165,22 +166,25 @@ def learn(
     optimizer = torch.optim.Adam([*encoder.parameters(), *network.parameters()], lr=learning_rate)
     warm_up = torch.optim.lr_scheduler.LinearLR(optimizer, 1 / WARM_UP, total_iters=WARM_UP)
     start = time.monotonic()
-    for iteration in range(1, max_iter + 1):
-        total = torch.zeros((), device=device)
-        for index in torch.randperm(len(y), generator=generator, device=device).cpu().split(BATCH):
-            bounds = bound(vae, y[index].to(device), seen.select(index).to(device), n_samples, generator)
-            optimizer.zero_grad(set_to_none=True)
-            (-bounds.mean()).backward()
-            optimizer.step()
-            warm_up.step()
-            total += bounds.detach().sum()
-        seconds = time.monotonic() - start
-        vae.history.append({"iteration": iteration, "seconds": seconds, "bound": float(total) / len(y)})
-        if not math.isfinite(vae.history[-1]["bound"]):
-            warnings.warn(f"the auto-encoder diverged in pass {iteration}: what it gives is no number", stacklevel=2)
-            break
-        if max_seconds is not None and seconds >= max_seconds:
-            break
+    with reproducible(device):
+        for iteration in range(1, max_iter + 1):
+            total = torch.zeros((), device=device)
+            for index in torch.randperm(len(y), generator=generator, device=device).cpu().split(BATCH):
+                bounds = bound(vae, y[index].to(device), seen.select(index).to(device), n_samples, generator)
+                optimizer.zero_grad(set_to_none=True)
+                (-bounds.mean()).backward()
+                optimizer.step()
+                warm_up.step()
+                total += bounds.detach().sum()
+            seconds = time.monotonic() - start
+            vae.history.append({"iteration": iteration, "seconds": seconds, "bound": float(total) / len(y)})
+            if not math.isfinite(vae.history[-1]["bound"]):
+                warnings.warn(
+                    f"the auto-encoder diverged in pass {iteration}: what it gives is no number", stacklevel=2
+                )
+                break
+            if max_seconds is not None and seconds >= max_seconds:
+                break
     return vae
 
 
