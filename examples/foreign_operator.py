@@ -19,16 +19,17 @@ from abpnet.observations import Operator
 SHAPE, N_MEASUREMENTS, N_IMAGES = (1, 16, 16), 40, 300
 
 
-class Signs:
+class Signs(torch.nn.Module):
     """Sums of all pixels with random signs, for those who do without deepinv."""
 
     def __init__(self, generator: torch.Generator) -> None:
+        super().__init__()
         signs = 2.0 * torch.randint(2, (N_MEASUREMENTS, SHAPE[1] * SHAPE[2]), generator=generator) - 1.0
-        self.signs = signs / N_MEASUREMENTS**0.5
+        self.register_buffer("signs", signs / N_MEASUREMENTS**0.5)
 
     def A(self, x: torch.Tensor) -> torch.Tensor:
         """The sums."""
-        return x.flatten(1) @ self.signs.T
+        return x.flatten(1) @ self.get_buffer("signs").T
 
 
 def operator() -> Any:

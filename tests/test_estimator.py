@@ -84,7 +84,8 @@ def test_linear_imputations_are_drawn_from_the_exact_conditional():
     generator = torch.Generator().manual_seed(0)
     loadings = torch.randn(5, 2, generator=generator)
     train = (torch.randn(50, 2, generator=generator) @ loadings.T).numpy()
-    estimator = GeneratorNetwork(2, network=LinearNetwork(2, (5,)), noise_std=0.5, max_iter=2, verbose=False).fit(train)
+    network = LinearNetwork(2, (5,))
+    estimator = GeneratorNetwork(2, network=network, noise_std=0.5, max_iter=2, device="cpu", verbose=False).fit(train)
     x = np.full((200, 5), np.nan, np.float32)
     x[:, [0, 3]] = [1.0, -0.5]  # the same row 200 times: 200 independent chains
     draws = estimator.impute(x, n_imputations=40).reshape(-1, 5)

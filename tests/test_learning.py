@@ -260,7 +260,7 @@ def test_the_learning_rate_rises_while_learning_warms_up():
 @pytest.mark.parametrize("recipe", ["default", "partial", "objects"])
 def test_small_networks_survive_the_first_updates(recipe):
     """Without a warm-up the error stays at .18, that of one grey picture for all."""
-    estimator = abpnet.GeneratorNetwork(3, noise_std=0.2, recipe=recipe, max_iter=12, verbose=False)
+    estimator = abpnet.GeneratorNetwork(3, noise_std=0.2, recipe=recipe, max_iter=12, device="cpu", verbose=False)
     assert estimator.fit(spots(300, 16)).history_[-1]["error"] < 0.15
 
 

@@ -287,3 +287,28 @@ def test_there_is_at_least_one_projection():
 def test_operators_that_return_something_else_are_named(measure, error, match):
     with pytest.raises(error, match=match):
         as_observation(measure)(randn(2, 3).requires_grad_())
+
+
+class Blur(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("kernel", torch.ones(1, 1, 3, 3))
+
+    def A(self, x):
+        return torch.nn.functional.conv2d(x, self.kernel)
+
+
+@pytest.mark.parametrize("module", [Blur(), torch.nn.Linear(4, 2)], ids=["a method of it", "itself"])
+def test_a_module_that_measures_is_copied_to_another_device(module):
+    operator = as_observation(module)
+    assert operator.to(torch.device("cpu")) is operator
+    moved = operator.to(torch.device("meta"))
+    signals = torch.empty(5, *((1, 8, 8) if isinstance(module, Blur) else (4,)), device="meta")
+    assert moved(signals).device.type == "meta"
+    assert all(tensor.device.type == "cpu" for tensor in module.state_dict().values())
+    assert operator(torch.zeros(signals.shape)).device.type == "cpu"
+
+
+def test_a_function_stays_where_its_owner_has_it():
+    operator = Operator(lambda x: x * 2)
+    assert operator.to(torch.device("meta")) is operator

@@ -111,7 +111,8 @@ def test_a_long_clip_is_decoded_in_windows_without_a_seam():
         network = SpaceTimeNetwork(3, (1, 16, 16), 16)
     network = initialise(network, torch.Generator().manual_seed(0))
     clip = waves(16, 16).swapaxes(0, 1)[None]
-    net = abpnet.GeneratorNetwork((3, 4), network=network, recipe="spacetime", max_iter=1, verbose=False).fit(clip)
+    settings = {"recipe": "spacetime", "max_iter": 1, "device": "cpu", "verbose": False}
+    net = abpnet.GeneratorNetwork((3, 4), network=network, **settings).fit(clip)
     paths = infer_paths(net, clip[0].swapaxes(0, 1)) * 3
     texture = DynamicTexture(net, paths, learn_motion(paths, "linear", 1, torch.Generator()))
     z = np.random.default_rng(0).standard_normal((2 * WINDOW + 5, 3)).astype(np.float32)

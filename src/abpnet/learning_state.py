@@ -147,7 +147,11 @@ class LearningState:
         weights = list(self.model.network.parameters())
         for index, memory in memories.items():
             for name, value in memory.items():
-                if value.dim() and value.shape != weights[index].shape:
+                if not value.dim():
+                    continue
+                if value.shape != weights[index].shape:
                     raise ValueError(f"the optimizer's {name} of weight {index} has shape {tuple(value.shape)}")
+                # Files keep no memory layout; on a GPU the optimizer wants that of the weight.
+                memory[name] = torch.empty_like(weights[index]).copy_(value)
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": memories, "param_groups": groups})

@@ -6,14 +6,15 @@ and can be narrowed to a few examples, because every example may have been obser
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from abpnet.chance import seed_for
 
@@ -178,8 +179,18 @@ class Operator:
         return self
 
     def to(self, device: torch.device) -> Operator:
-        """The operator itself: what it holds is its owner's to move."""
-        return self
+        """The operator on another device: a copy of a module or of the module whose method it is.
+
+        The module itself stays where it is. What anything else holds is its owner's to move.
+        """
+        module = getattr(self.measure, "__self__", self.measure)
+        if not isinstance(module, nn.Module):
+            return self
+        place = torch.empty(0, device=device).device
+        if all(tensor.device == place for tensor in (*module.parameters(), *module.buffers())):
+            return self
+        moved = copy.deepcopy(module).to(device)
+        return replace(self, measure=moved if module is self.measure else getattr(moved, self.measure.__name__))
 
 
 @dataclass(frozen=True, eq=False)
