@@ -8,8 +8,8 @@ from jaxtyping import install_import_hook
 from PIL import Image
 
 SOURCE = Path(__file__).parents[1] / "src"
-# scikit-learn's own checks pass settings of wrong types on purpose, to be refused in fit.
-UNCHECKED = {"abpnet.estimator"}
+# Settings of wrong types, which scikit-learn's checks pass on purpose and files may hold, are refused by themselves.
+UNCHECKED = {"abpnet.estimator", "abpnet.recipes"}
 
 modules = {".".join(path.relative_to(SOURCE).with_suffix("").parts) for path in SOURCE.rglob("*.py")}
 install_import_hook(sorted(name for name in modules - UNCHECKED if "__" not in name), "beartype.beartype")

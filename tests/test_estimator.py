@@ -322,3 +322,10 @@ def test_import_loads_neither_scikit_learn_nor_pillow():
         "import abpnet, sys; print([name for name in ('sklearn', 'PIL', 'matplotlib', 'rich') if name in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_seeds_may_be_negative():
+    x = np.random.default_rng(0).uniform(-1, 1, (12, 5)).astype(np.float32)
+    estimator = GeneratorNetwork(2, random_state=-1, max_iter=1, verbose=False).fit(x)
+    assert np.array_equal(estimator.sample(3), estimator.sample(3, random_state=-1))
+    assert not np.array_equal(estimator.sample(3), estimator.sample(3, random_state=1))

@@ -298,3 +298,24 @@ def test_weights_of_a_foreign_observation_get_no_gradients():
     net = abpnet.GeneratorNetwork(2, abpnet.VectorNetwork(2, (4,)), max_iter=1, precision="float32", verbose=False)
     net.fit(torch.randn(6, 3, generator=torch.Generator().manual_seed(0)).numpy(), observation=layer)
     assert all(weight.grad is None for weight in layer.parameters())
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"optimizer": "newton"}, "optimizer must be adam or sgd; got 'newton'"),
+        ({"residuals": "red"}, "residuals must be white or kriged or whitened"),
+        ({"n_steps": "x"}, "n_steps must be a whole number of at least 0; got 'x'"),
+        ({"n_steps": 1.5}, "n_steps must be a whole number"),
+        ({"batch_size": 0}, "batch_size must be a whole number of at least 1; got 0"),
+        ({"learning_rate": None}, "learning_rate must be a number of at least 0"),
+        ({"step_size": float("nan")}, "step_size must be a number"),
+        ({"temperature": -1}, "temperature must be a number of at least 0"),
+        ({"learning_rate_horizon": 0}, "learning_rate_horizon must be a whole number of at least 1"),
+        ({"warm_up": True}, "warm_up must be a whole number"),
+    ],
+    ids=str,
+)
+def test_recipes_that_cannot_be_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        replace(RECIPES["default"], **settings)

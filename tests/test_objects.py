@@ -129,3 +129,15 @@ def test_new_images_from_another_source(data, tmp_path):
     assert (result["n_training"], result["n_new"], result["judged by"]) == (14, 14, "new images")
     floor = result["table"][-1]
     assert (floor["precision"], floor["recall"]) == (1.0, 1.0), "the same images"
+
+
+def test_who_diverged_is_not_judged():
+    rng = np.random.default_rng(0)
+    good = objects.Drawn("good", rng.uniform(-1, 1, (8, 1, 16, 16)).astype(np.float32), 0.1, 1.0)
+    lost = objects.Drawn("lost", np.full((8, 1, 16, 16), np.nan, np.float32), float("nan"), 1.0)
+    rows = objects._table([good, lost], rng.uniform(-1, 1, (8, 1, 16, 16)).astype(np.float32))
+    assert rows[0]["kernel distance"] is not None
+    assert [rows[1][name] for name in ("kernel distance", "precision", "recall", "error, training images")] == [
+        None
+    ] * 4
+    json.dumps(rows, allow_nan=False)

@@ -1,5 +1,7 @@
 """Residuals seen through measurements, against the dense formulas of a field that is known."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -133,6 +135,71 @@ def test_recovery_is_the_posterior_mean_of_factors_and_residuals_together(monkey
     expected = b + (signals @ a.T @ torch.linalg.solve(inner, (y.double() - b @ a.T).T)).T
     recovered = torch.from_numpy(net.recover(y.numpy(), operator)).flatten(1).double()
     assert (recovered - expected).square().mean() < 1e-2 * (expected - b).square().mean()
+
+
+def test_lost_measurements_are_left_out_of_the_posterior_mean(monkeypatch):
+    monkeypatch.setattr("abpnet.estimator.POSTERIOR_DRAWS", 600)
+    operator = Projection.random(SHAPE, 50)
+    net = linear_estimator(operator, FIELD)
+    layer = net.model_.network.loadings
+    w, b = layer.weight.detach().double(), layer.bias.detach().double()
+    a, signals = operator.matrix.double(), w @ w.T + dense(FIELD, *SIDES)
+    y = torch.randn(4, 50, generator=seeded(6))
+    lost = torch.zeros(4, 50, dtype=torch.bool)
+    lost[1, 7] = lost[2, 10:40] = lost[3, :] = True
+    recovered = net.recover(y.masked_fill(lost, torch.nan).numpy(), operator).reshape(4, -1)
+    for row in range(3):
+        kept = a[~lost[row]]
+        inner = kept @ signals @ kept.T + 0.2**2 * torch.eye(len(kept))
+        expected = b + signals @ kept.T @ torch.linalg.solve(inner, y[row, ~lost[row]].double() - kept @ b)
+        gap = torch.from_numpy(recovered[row]).double() - expected
+        assert gap.square().mean() < 3e-2 * (expected - b).square().mean(), row
+    of_prior = torch.from_numpy(recovered[3]).double() - b
+    assert of_prior.square().mean() < 0.02 * w.square().sum(1).mean(), "nothing is known of the last"
+    elsewhere = net.recover(torch.where(lost, 1e30, y).numpy(), abpnet.Mask(~lost, operator)).reshape(4, -1)
+    np.testing.assert_array_equal(elsewhere, recovered)
+
+
+def test_the_field_is_learned_from_examples_with_all_measurements():
+    operator = Projection.random(SHAPE, 60)
+    y = operator(draws_of(FIELD, 40, SIDES).div(4).clamp(-1, 1))
+    y[:, 3] = y[0, 8] = torch.nan  # of all examples, and of one
+    net = abpnet.GeneratorNetwork(2, recipe="kriged", noise_std=0.6, max_iter=1, precision="float32", verbose=False)
+    assert net.fit(y.numpy(), observation=operator).residuals_ is not None
+    y[:30, 8] = torch.nan
+    with pytest.warns(UserWarning, match="only 10 of 40 examples"):
+        net.fit(y.numpy(), observation=operator)
+    assert net.residuals_ is None
+
+
+@pytest.mark.parametrize("sigma", [1.0, 2.0, 3.0])
+def test_blurs_that_leave_little_have_a_field(sigma):
+    """The covariance of what was measured is all but singular."""
+    x = draws_of(field_of(*SIDES, length=6.0, white=1e-6), 60, SIDES)
+    blur = gaussian_blur(sigma)
+    matrix = matrix_of(blur, SHAPE)
+    field, noise_std = estimate_projected(blur(x).flatten(1), matrix, SHAPE)
+    recovered = project(field, noise_std, blur, SHAPE).conditional_mean(blur(x).flatten(1))
+    assert (recovered - x).square().mean() < (blur(x) - x).square().mean()
+
+
+def test_what_measures_nothing_and_what_returns_other_numbers():
+    assert matrix_of(Projection(torch.zeros(3, 12)), (1, 3, 4)) is None
+    double = Operator(lambda x: x.double().flatten(1)[:, :5], linear=True)
+    assert matrix_of(double, (1, 3, 4)).dtype == torch.float32
+
+
+def test_a_field_learned_from_measurements_fills_in_pixels_as_well():
+    smooth = draws_of(field_of(*SIDES, length=6.0, white=1e-6), 60, SIDES).div(4).clamp(-1, 1)
+    operator = Projection.random(SHAPE, 100)
+    net = abpnet.GeneratorNetwork(2, recipe="indirect", noise_std=0.3, max_iter=2, precision="float32", verbose=False)
+    net.fit(operator(smooth), observation=operator)
+    hidden = torch.rand(60, 1, *SIDES, generator=seeded(8)) < 0.5
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        filled = net.impute(smooth.masked_fill(hidden, torch.nan))
+    hidden = hidden.expand_as(smooth)
+    assert (filled - smooth)[hidden].square().mean() < 0.5 * smooth[hidden].square().mean()
 
 
 def test_what_is_known_of_the_residuals_is_saved(tmp_path):

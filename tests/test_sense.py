@@ -17,7 +17,14 @@ FAST = ["--latent-dim", "3", "--max-iter", "2", "--precision", "float32"]
 
 @pytest.mark.parametrize(
     ("operator", "measured"),
-    [("projections", 12), ("fourier", 12), ("blur:1", 64), ("downsample:2", 16), ("mask:pepper:0.5:1", 32)],
+    [
+        ("projections", 12),
+        ("fourier", 12),
+        ("blur:1", 64),
+        ("blur:2", 64),
+        ("downsample:2", 16),
+        ("mask:pepper:0.5:1", 32),
+    ],
 )
 def test_sense_leaves_a_whole_run_folder(data, tmp_path, operator, measured):
     out = tmp_path / "out"
@@ -61,6 +68,8 @@ def test_projections_are_the_same_for_the_same_seed():
         "blur:0",
         "blur:nan",
         "blur:9",
+        "blur:inf",
+        "blur:1e308",
         "downsample:0",
         "downsample:9",
         "fourier:3",
@@ -73,6 +82,12 @@ def test_projections_are_the_same_for_the_same_seed():
 def test_operators_that_cannot_be(operator):
     with pytest.raises(InputError, match="--operator"):
         make_operator(SenseSettings(source="", operator=operator, measurements=5), (1, 8, 8))
+
+
+def test_the_smallest_blur_is_none():
+    blur, _ = make_operator(SenseSettings(source="", operator="blur:1e-200"), (1, 8, 8))
+    image = torch.rand(1, 1, 8, 8)
+    assert torch.equal(blur(image), image)
 
 
 def test_more_projections_than_pixels_are_refused():

@@ -14,7 +14,7 @@ def seed_for(purpose: str, seed: int) -> int:
 
     Args:
         purpose: What the stream is for.
-        seed: What the user chose, at least 0.
+        seed: What the user chose; negative ones count from the end, as for a `torch.Generator`.
     """
-    words = np.random.SeedSequence([zlib.crc32(purpose.encode()), seed]).generate_state(1, np.uint64)
+    words = np.random.SeedSequence([zlib.crc32(purpose.encode()), seed % 2**64]).generate_state(1, np.uint64)
     return int(words[0] >> np.uint64(1))

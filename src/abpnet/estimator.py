@@ -222,7 +222,8 @@ class GeneratorNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         """Signals (n, *shape) that explain measurements of them: their posterior mean.
 
         Where the field of the residuals is known, and the observation is linear and not too large, that of the
-        residuals is part of it (see `projected_residuals`).
+        residuals is part of it (see `projected_residuals`). Noise of the measurements themselves is taken for that of
+        those that were learned from.
 
         Args:
             Y: (n, *measured) measurements; NaN = missing.
@@ -237,12 +238,30 @@ class GeneratorNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         if observation is None:
             raise ValueError("observation must say how Y came about; for signals with missing entries there is impute")
         y, observation, convert = self._validate(Y, observation)
+        measured = unmasked(observation)
         seen = None
-        if self.residuals_ is not None and not isinstance(unmasked(observation), Complete):
-            seen = project(self.residuals_, self.measurement_noise_, observation, self.signal_shape_)
-        white, through = (y, observation) if seen is None else seen.whiten(y, self.model_.emission)
-        mean = mean_of(islice(self._draw(white, through, start, random_state), POSTERIOR_DRAWS))
-        return convert(mean if seen is None else mean + seen.conditional_mean(y - observation(mean)))
+        if self.residuals_ is not None and not isinstance(measured, Complete):
+            seen = project(self.residuals_, self.measurement_noise_, measured, self.signal_shape_)
+        if start is not None:
+            start = to_tensor(start)
+            check_factors("start", start, self.model_.latent_shape, len(y))
+
+        def mean_signal(y: Tensor, observation: Observation, rows: Tensor) -> Tensor:
+            draws = self._draw(y, observation, None if start is None else start[rows], random_state)
+            return mean_of(islice(draws, POSTERIOR_DRAWS))
+
+        if seen is None:
+            return convert(mean_signal(y, observation, torch.arange(len(y))))
+        mean = torch.empty(len(y), *self.signal_shape_)
+        for rows, known, some in seen.by_pattern(observation.observed, len(y)):
+            if some is None:
+                mean[rows] = mean_signal(y[rows], observation.select(rows), rows)
+                continue
+            told = y.flatten(1)[rows][:, known]
+            signal = mean_signal(*some.whiten(told, self.model_.emission), rows)
+            left = told - signal.flatten(1) @ some.matrix.T
+            mean[rows] = signal + some.conditional_mean(left)
+        return convert(mean)
 
     def impute(self, X: Any, n_imputations: int | None = None, random_state: Any = 0, start: Any = None) -> Any:
         """Fill in what is missing: (n, *shape), or (n_imputations, n, *shape).

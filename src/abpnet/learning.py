@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Generator
 from typing import Protocol, runtime_checkable
 
@@ -33,6 +34,8 @@ __all__ = ["alternate", "begin", "estimate_residuals"]
 
 # Residuals are white for this many passes; then their field is estimated, and again whenever the passes have doubled.
 PASSES_BEFORE_FIELD = 5
+# Of indirect data, the field is estimated from examples with all measurements, if they are at least this share.
+FEWEST_WHOLE = 0.5
 # Few hundred updates must do: the second moments forget faster than usual.
 ADAM_SECOND_DECAY = 0.99
 # A linear start needs no more than this to be good enough.
@@ -145,10 +148,22 @@ def estimate_residuals(
     if signals.dim() != 4:
         return None, 0.0
     if not _are_images(y, observation):
-        matrix = matrix_of(observation, signals.shape[1:])
+        matrix = matrix_of(unmasked(observation), signals.shape[1:])
         if matrix is None:
             return None, 0.0
-        return estimate_projected(y.flatten(1).cpu() - signals.flatten(1) @ matrix.T, matrix, signals.shape[1:])
+        known = torch.ones_like(y, dtype=torch.bool) if observation.observed is None else observation.observed.cpu()
+        known = known.expand_as(y).flatten(1)
+        measured = known.any(0)
+        whole = known[:, measured].all(1)
+        if whole.float().mean() < FEWEST_WHOLE:
+            warnings.warn(
+                f"residuals are taken for white: only {int(whole.sum())} of {len(y)} examples have all "
+                "measurements, and their field needs half of them",
+                stacklevel=2,
+            )
+            return None, 0.0
+        residual = y.flatten(1).cpu() - signals.flatten(1) @ matrix.T
+        return estimate_projected(residual[whole][:, measured], matrix[measured], signals.shape[1:])
     observed = torch.ones_like(signals) if observation.observed is None else observation.observed.cpu()
     return residuals.estimate(y.cpu() - signals, observed.bool()), 0.0
 

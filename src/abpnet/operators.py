@@ -73,7 +73,7 @@ def gaussian_blur(sigma: float) -> Operator:
     if not 0 < sigma < math.inf:
         raise ValueError(f"sigma must be above 0 pixels, got {sigma}")
     reach = blur_reach(sigma)
-    line = torch.exp(-torch.arange(-reach, reach + 1.0, dtype=torch.float64).square() / (2 * sigma**2))
+    line = torch.exp(-(torch.arange(-reach, reach + 1.0, dtype=torch.float64) / sigma).square() / 2)
     line = line / line.sum()
 
     def measure(x: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ times what is left of the measurements.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from abpnet.emissions import Emission, Gaussian
 from abpnet.observations import Observation, Operator, Projection
-from abpnet.residuals import ResidualField, apply_covariance
+from abpnet.residuals import WHITE, ResidualField, apply_covariance
 
 __all__ = ["ProjectedResiduals", "estimate_projected", "matrix_of", "project"]
 
@@ -67,6 +67,25 @@ class ProjectedResiduals(NamedTuple):
 
         return apply(y.flatten(1).cpu().T).T.to(y), Projection(apply(self.matrix).to(y), self.shape)
 
+    def by_pattern(self, observed: Tensor | None, n: int) -> Iterator[tuple[Tensor, Tensor, ProjectedResiduals | None]]:
+        """Examples of which the same measurements are known: their indices, which measurements, and how seen by these.
+
+        The last is None for examples of which nothing is known.
+
+        Args:
+            observed: True where a measurement is known, (n or 1, *measured); None if all are.
+            n: How many examples there are.
+        """
+        if observed is None:
+            yield torch.arange(n), torch.ones(len(self.matrix), dtype=torch.bool), self
+            return
+        covariance = self.root @ self.root.T
+        patterns, which = observed.cpu().flatten(1).unique(dim=0, return_inverse=True)
+        for number, kept in enumerate(patterns):
+            rows = (which.expand(n) == number).nonzero()[:, 0]
+            root = torch.linalg.cholesky(covariance[kept][:, kept])
+            yield rows, kept, self._replace(matrix=self.matrix[kept], root=root) if kept.any() else None
+
     def conditional_mean(self, residual: Float[Tensor, "n *measured"]) -> Float[Tensor, "n c h w"]:
         """Mean of the signals' residuals given those of their measurements."""
         weights = torch.cholesky_solve(residual.flatten(1).double().T, self.root).T.float()
@@ -78,6 +97,8 @@ class ProjectedResiduals(NamedTuple):
 def matrix_of(observation: Observation, shape: Sequence[int]) -> Float[Tensor, "k d"] | None:
     """A as a matrix on the CPU; None if it is not known to be linear, hides measurements of its own, or is too large.
 
+    None as well if it measures nothing: a matrix of zeros.
+
     Args:
         observation: Of signals.
         shape: Shape of one signal.
@@ -87,15 +108,19 @@ def matrix_of(observation: Observation, shape: Sequence[int]) -> Float[Tensor, "
     def fits(n_measurements: int) -> bool:
         return n_measurements <= MOST_MEASUREMENTS and n_measurements * size <= MOST_ENTRIES
 
+    observation = observation.to(torch.device("cpu"))
     if isinstance(observation, Projection):
-        return observation.matrix.cpu() if fits(len(observation.matrix)) else None
-    if not (isinstance(observation, Operator) and observation.linear):
+        matrix = observation.matrix if fits(len(observation.matrix)) else None
+    elif isinstance(observation, Operator) and observation.linear:
+        if not fits(observation(torch.zeros(1, *shape)).numel()):
+            return None
+        places = torch.arange(size).split(ROWS)
+        units = (torch.nn.functional.one_hot(some, size).float() for some in places)
+        columns = [observation(unit.unflatten(1, tuple(shape))).flatten(1) for unit in units]
+        matrix = torch.cat(columns).float().T.contiguous()
+    else:
         return None
-    if not fits(observation(torch.zeros(1, *shape)).numel()):
-        return None
-    places = torch.arange(size).split(ROWS)
-    units = (torch.nn.functional.one_hot(some, size).float() for some in places)
-    return torch.cat([observation(unit.unflatten(1, tuple(shape))).flatten(1) for unit in units]).T.contiguous()
+    return matrix if matrix is not None and matrix.any() else None
 
 
 def project(
@@ -112,8 +137,9 @@ def project(
     matrix = matrix_of(observation, shape)
     if matrix is None:
         return None
-    rows = matrix.unflatten(1, tuple(shape)).split(ROWS)
-    covariance = torch.cat([apply_covariance(field, some).flatten(1).double() @ matrix.T.double() for some in rows])
+    exact, double = matrix.double(), ResidualField(field.spectrum.double())
+    rows = exact.unflatten(1, tuple(shape)).split(ROWS)
+    covariance = torch.cat([apply_covariance(double, some).flatten(1) @ exact.T for some in rows])
     covariance = (covariance + covariance.T) / 2
     least = LEAST_NOISE * covariance.diagonal().mean()
     covariance.diagonal().add_(max(noise_std**2, float(least)))
@@ -123,14 +149,15 @@ def project(
 def _bands(height: int, width: int) -> Float[Tensor, "bands rows columns"]:
     """Shares of each frequency of the padded grid in overlapping bands, of sum 1."""
     rows, columns = 2 * height, 2 * width
-    down, along = torch.fft.fftfreq(rows, 1 / rows), torch.fft.rfftfreq(columns, 1 / columns)
+    down, along = torch.fft.fftfreq(rows, 1 / rows).double(), torch.fft.rfftfreq(columns, 1 / columns).double()
     octave = torch.log2(1 + torch.hypot(down[:, None], along[None]))
-    middles = torch.linspace(0, float(octave.max()), 1 + math.ceil(BANDS_PER_OCTAVE * float(octave.max())))
+    n_steps = math.ceil(BANDS_PER_OCTAVE * float(octave.max()))
+    middles = torch.linspace(0, float(octave.max()), 1 + n_steps, dtype=torch.float64)
     return torch.stack([(1 - (octave - middle).abs() / middles[1]).clamp(min=0) for middle in middles])
 
 
 class _Parts(NamedTuple):
-    """Parts of which the covariance of measurements is a sum: bands times pairs of channels, and noise.
+    """Parts of which the covariance of measurements is a sum: bands times pairs of channels, and noise; float64.
 
     Attributes:
         bands: See `_bands`.
@@ -156,32 +183,34 @@ class _Parts(NamedTuple):
         values = values.maximum(LEAST_COLOUR * values[:, -1:]).clamp(min=LEAST_BAND * values.max())
         colours = (vectors * values[:, None]) @ vectors.mT
         entries = torch.stack([colours[:, a, b] for a, b in self.pairs], 1).flatten()
-        least = LEAST_NOISE * torch.einsum("p,pkk->", entries, self.matrices[:-1].double()) / self.matrices.shape[1]
+        least = LEAST_NOISE * torch.einsum("p,pkk->", entries, self.matrices[:-1]) / self.matrices.shape[1]
         return torch.cat([entries, weights[-1:].clamp(min=float(least))])
 
     def covariance(self, weights: Float[Tensor, "parts"]) -> Float[Tensor, "k k"]:
         """Covariance of the measurements."""
-        return torch.einsum("p,pkl->kl", weights.float(), self.matrices).double()
+        return torch.einsum("p,pkl->kl", weights, self.matrices)
 
     def field(self, weights: Float[Tensor, "parts"]) -> ResidualField:
-        """The field of the signals."""
-        spectrum = torch.einsum("bij,bhw->ijhw", self.colours(weights).float(), self.bands)
-        return ResidualField(spectrum.contiguous())
+        """The field of the signals, with as much white noise as every `ResidualField` has."""
+        spectrum = torch.einsum("bij,bhw->ijhw", self.colours(weights), self.bands)
+        variance = ResidualField(spectrum).covariance[:, :, 0, 0].diagonal().mean()
+        white = WHITE * variance * torch.eye(len(spectrum), dtype=spectrum.dtype)
+        return ResidualField((spectrum + white[:, :, None, None]).float().contiguous())
 
 
 def _parts(matrix: Float[Tensor, "k d"], shape: Sequence[int]) -> _Parts:
     n_channels, height, width = shape
     bands = _bands(height, width)
     pairs = [(a, b) for a in range(n_channels) for b in range(a, n_channels)]
-    rows = matrix.unflatten(1, tuple(shape))
+    rows = matrix.double().unflatten(1, tuple(shape))
     matrices = []
     for band in bands:
-        alone = ResidualField(band * torch.eye(n_channels)[:, :, None, None])
+        alone = ResidualField(band * torch.eye(n_channels, dtype=band.dtype)[:, :, None, None])
         filtered = torch.cat([apply_covariance(alone, some) for some in rows.split(ROWS)])
         for a, b in pairs:
             product = rows[:, a].flatten(1) @ filtered[:, b].flatten(1).T
             matrices.append(product if a == b else product + product.T)
-    return _Parts(bands, pairs, torch.stack([*matrices, torch.eye(len(matrix))]))
+    return _Parts(bands, pairs, torch.stack([*matrices, torch.eye(len(matrix)).double()]))
 
 
 def _misfit(covariance: Tensor, sample: Tensor) -> float:
@@ -197,14 +226,15 @@ def _score(parts: _Parts, weights: Tensor, sample: Tensor) -> Tensor:
     root = torch.linalg.cholesky(parts.covariance(weights))
 
     def whitened(matrix: Tensor) -> Tensor:
-        half = torch.linalg.solve_triangular(root, matrix.double(), upper=False)
+        half = torch.linalg.solve_triangular(root, matrix, upper=False)
         return torch.linalg.solve_triangular(root, half.T, upper=False).flatten().float()
 
     scale = weights.abs() + 1e-9 * weights.abs().max()  # parts differ by orders of magnitude
     rows = torch.stack([whitened(matrix) for matrix in parts.matrices]) * scale.float()[:, None]
     information, towards = (rows @ rows.T).double(), (rows @ whitened(sample)).double()
+    gradient = towards - information @ (weights / scale)
     information.diagonal().add_(RIDGE * information.diagonal().mean())
-    return scale * torch.linalg.solve(information, towards - information @ (weights / scale))
+    return scale * torch.linalg.solve(information, gradient)
 
 
 @torch.no_grad()
@@ -225,9 +255,9 @@ def estimate_projected(
     parts = _parts(matrix[some], shape)
     told = residual.flatten(1)[:, some].double()
     sample = told.T @ told / len(told)
-    steep = torch.linspace(0, 1, len(parts.bands)).mul(-3 * math.log(1 + max(shape[1:]))).exp()
-    weights = torch.cat([(steep[:, None] * torch.tensor([1.0 if a == b else 0.9 for a, b in parts.pairs])).flatten()])
-    weights = parts.permitted(torch.cat([weights, torch.zeros(1)]).double())
+    steep = torch.linspace(0, 1, len(parts.bands), dtype=torch.float64).mul(-3 * math.log(1 + max(shape[1:]))).exp()
+    alike = torch.tensor([1.0 if a == b else 0.9 for a, b in parts.pairs])
+    weights = parts.permitted(torch.cat([(steep[:, None] * alike).flatten(), torch.zeros(1).double()]))
     variance = sample.diagonal().mean().clamp(min=LEAST_VARIANCE)
     weights *= variance / parts.covariance(weights).diagonal().mean()
     misfit = _misfit(parts.covariance(weights), sample)

@@ -2,10 +2,32 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
 __all__ = ["RECIPES", "Recipe"]
+
+CHOICES = {
+    "start": ("prior", "linear"),
+    "optimizer": ("adam", "sgd"),
+    "inference": ("langevin", "metropolis"),
+    "residuals": ("white", "kriged", "whitened"),
+}
+# Whole numbers where the least one is.
+LEAST = {
+    "step_size": 0.0,
+    "n_steps": 0,
+    "temperature": 0.0,
+    "learning_rate": 0.0,
+    "momentum": 0.0,
+    "learning_rate_horizon": 1,
+    "weight_decay": 0.0,
+    "batch_size": 1,
+    "average_decay": 0.0,
+    "held_out": 0.0,
+    "warm_up": 0,
+}
 
 
 @dataclass(frozen=True)
@@ -59,6 +81,17 @@ class Recipe:
     warm_up: int = 0
 
     def __post_init__(self) -> None:
+        for name, choices in CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise ValueError(f"{name} must be {' or '.join(choices)}; got {getattr(self, name)!r}")
+        for name, least in LEAST.items():
+            value = getattr(self, name)
+            if value is None and name == "learning_rate_horizon":
+                continue
+            whole = isinstance(least, int) and not isinstance(value, int)
+            if isinstance(value, bool) or not isinstance(value, int | float) or whole or not least <= value < math.inf:
+                kind = "a whole number" if isinstance(least, int) else "a number"
+                raise ValueError(f"{name} must be {kind} of at least {least}; got {value!r}")
         if self.learn_noise and self.residuals == "whitened":
             raise ValueError("residuals='whitened' has the noise in its field; learn_noise must be False with it")
         if not 0 <= self.held_out < 2:

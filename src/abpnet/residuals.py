@@ -18,7 +18,15 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-__all__ = ["ResidualField", "apply_covariance", "conditional_draw", "conditional_mean", "equivalent_noise", "estimate"]
+__all__ = [
+    "WHITE",
+    "ResidualField",
+    "apply_covariance",
+    "conditional_draw",
+    "conditional_mean",
+    "equivalent_noise",
+    "estimate",
+]
 
 # Examples handled at once: all batches have this size, the last one padded, so that no row depends on the others.
 BATCH = 50

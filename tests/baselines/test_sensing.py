@@ -25,6 +25,17 @@ def test_least_norm_is_the_pseudoinverse():
     np.testing.assert_allclose(least_norm(y, operator, SHAPE).reshape(5, -1), expected, atol=1e-4)
 
 
+def test_least_norm_allows_for_noise(monkeypatch):
+    """Without that, what a blur has all but deleted would be noise times a thousand."""
+    x = np.random.default_rng(0).uniform(-1, 1, (5, 1, 4, 4)).repeat(4, 2).repeat(4, 3).astype(np.float32)
+    blur = gaussian_blur(1.0)
+    y = measured(x, blur) + np.random.default_rng(1).normal(0, 0.01, x.shape).astype(np.float32)
+    error = np.abs(least_norm(y, blur, x.shape[1:], 0.01) - x).mean()
+    assert error < 0.2 * np.abs(least_norm(y, blur, x.shape[1:]) - x).mean()
+    monkeypatch.setattr(sensing, "matrix_of", lambda *_: None)
+    assert np.abs(least_norm(y, blur, x.shape[1:], 0.01) - x).mean() < 1.5 * error
+
+
 def test_least_norm_of_means_repeats_them():
     x = np.random.default_rng(0).standard_normal((2, *SHAPE)).astype(np.float32)
     operator = down_sampling(2)

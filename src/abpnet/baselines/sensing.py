@@ -46,8 +46,10 @@ def _transpose(operator: Observation, v: Tensor, shape: Sequence[int]) -> Tensor
 
 
 @torch.no_grad()
-def least_norm(y: np.ndarray, operator: Observation, shape: Sequence[int]) -> np.ndarray:
-    """The shortest signals that give the measurements: `A^T (A A^T)^-1 y`.
+def least_norm(y: np.ndarray, operator: Observation, shape: Sequence[int], noise_std: float = 0.0) -> np.ndarray:
+    """The shortest signals that give the measurements: `A^T (A A^T + r I)^-1 y`.
+
+    r is the variance of the noise over that of a pixel, and enough to be solvable.
 
     Solved directly where A is no larger than `matrix_of` allows, by conjugate gradients elsewhere.
 
@@ -55,21 +57,28 @@ def least_norm(y: np.ndarray, operator: Observation, shape: Sequence[int]) -> np
         y: (n, *measured).
         operator: A, linear.
         shape: Shape of one signal.
+        noise_std: Standard deviation of the noise of the measurements.
     """
     if len(y) == 0:
         return np.zeros((0, *shape), np.float32)
     target = torch.from_numpy(y)
+    noise_share = noise_std**2 / max(float(target.square().mean()), 1e-12)
     matrix = matrix_of(operator, shape)
     if matrix is not None:
         exact = matrix.double()
         products = exact @ exact.T
-        products.diagonal().add_(STORED_RIDGE * products.diagonal().mean())
+        products.diagonal().add_((STORED_RIDGE + noise_share) * products.diagonal().mean())
         weights = torch.linalg.solve(products, target.flatten(1).double().T)
         return (weights.T @ exact).float().unflatten(1, tuple(shape)).numpy()
     dims = tuple(range(1, target.dim()))
 
+    def product(v: Tensor) -> Tensor:
+        return operator(_transpose(operator, v, shape))
+
+    ridge = (RIDGE + noise_share) * (product(target) * target).sum() / target.square().sum().clamp(min=1e-12)
+
     def apply(v: Tensor) -> Tensor:
-        return operator(_transpose(operator, v, shape)) + RIDGE * v
+        return product(v) + ridge * v
 
     solution, residual = torch.zeros_like(target), target.clone()
     direction, length = residual.clone(), residual.square().sum(dims, keepdim=True)

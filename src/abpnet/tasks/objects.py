@@ -123,15 +123,17 @@ def _draw_by_baselines(
 def _table(drawn: list[Drawn], judges: np.ndarray) -> list[dict[str, Any]]:
     rows = []
     for one in drawn:
-        with show_stage(f"quality of samples: {one.method}"):
-            quality = compare_samples(one.samples[: len(judges)], judges)
+        quality = None
+        if np.isfinite(one.samples).all():  # who diverged is not judged
+            with show_stage(f"quality of samples: {one.method}"):
+                quality = compare_samples(one.samples[: len(judges)], judges)
         rows.append(
             {
                 "method": one.method,
-                "kernel distance": quality.kernel_distance,
-                "precision": quality.precision,
-                "recall": quality.recall,
-                "error, training images": one.error,
+                "kernel distance": quality and quality.kernel_distance,
+                "precision": quality and quality.precision,
+                "recall": quality and quality.recall,
+                "error, training images": one.error if quality else None,
                 "seconds": None if one.seconds is None else round(one.seconds, 1),
             }
         )

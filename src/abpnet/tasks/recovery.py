@@ -191,6 +191,8 @@ def score(part: Part, recovered: np.ndarray | None) -> dict[str, float | None]:
         return {f"error, {part.name}": None, f"PSNR, {part.name}": None}
     recovered = np.clip(recovered.reshape(part.truth.shape), -1, 1)
     where = part.scored & ~np.isnan(recovered)  # a method may not have been run on all of them
+    if not where.any():
+        return {f"error, {part.name}": None, f"PSNR, {part.name}": None}
     decibels = metrics.psnr(recovered, part.truth, where)
     return {
         f"error, {part.name}": metrics.error(recovered, part.truth, where),

@@ -106,7 +106,7 @@ def make_operator(settings: SenseSettings, shape: Sequence[int]) -> tuple[Observ
             return gaussian_blur(float(number)), 1.0
         if kind == "downsample" and 1 <= int(number) <= side:
             return down_sampling(int(number)), 1.0
-    except ValueError:
+    except (ValueError, OverflowError):
         pass
     raise InputError(
         f"--operator {settings.operator}: expected projections, fourier, blur:SIGMA with SIGMA in 0 to "
@@ -148,7 +148,10 @@ def _table(
     if settings.baselines:
         mean = "mean of clean images (oracle)"
         compare(mean, lambda: (mean, [np.broadcast_to(clean.mean(0), (len(y), *shape)) for y in measured]))
-        compare("least norm", lambda: ("least norm", [least_norm(y, operator, shape) for y in measured]))
+        compare(
+            "least norm",
+            lambda: ("least norm", [least_norm(y, operator, shape, settings.measurement_noise) for y in measured]),
+        )
         compare("smooth Gaussian field", partial(smooth_field, measured, operator, shape))
         for basis in BASES:
             compare(f"Lasso, {basis}", partial(lasso, measured, operator, shape, basis))
