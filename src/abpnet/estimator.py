@@ -32,7 +32,7 @@ from abpnet.arrays import (
 )
 from abpnet.chance import seed_for
 from abpnet.emissions import Gaussian
-from abpnet.estimator_settings import check_settings, latent_shape_of
+from abpnet.estimator_settings import check_settings, device_of, latent_shape_of
 from abpnet.explaining import decode, explain, linear_start, posterior_draws, regress
 from abpnet.factor_analysis import FactorAnalysis
 from abpnet.imputing import fill_in_draw, fill_in_mean
@@ -153,7 +153,7 @@ class GeneratorNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         """
         recipe = check_settings(self)
         y, seen, _ = self._validate(X, observation, reset=True)
-        generator = torch.Generator(self._device()).manual_seed(seed_of(self.random_state))
+        generator = torch.Generator(device_of(self.device)).manual_seed(seed_of(self.random_state))
         if seen.observed is not None and not seen.observed.any():
             raise ValueError("nothing in X was observed; learning needs at least one entry")
         shape = signal_shape(y, seen)
@@ -238,30 +238,19 @@ class GeneratorNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         if observation is None:
             raise ValueError("observation must say how Y came about; for signals with missing entries there is impute")
         y, observation, convert = self._validate(Y, observation)
-        measured = unmasked(observation)
-        seen = None
-        if self.residuals_ is not None and not isinstance(measured, Complete):
-            seen = project(self.residuals_, self.measurement_noise_, measured, self.signal_shape_)
-        if start is not None:
-            start = to_tensor(start)
-            check_factors("start", start, self.model_.latent_shape, len(y))
+        field, measured, seen = self.residuals_, unmasked(observation), None
+        if field is not None and not isinstance(measured, Complete):
+            seen = project(field, self.measurement_noise_, measured, self.signal_shape_)
 
         def mean_signal(y: Tensor, observation: Observation, rows: Tensor) -> Tensor:
-            draws = self._draw(y, observation, None if start is None else start[rows], random_state)
-            return mean_of(islice(draws, POSTERIOR_DRAWS))
+            begin_at = None if start is None else to_tensor(start)[rows]
+            return mean_of(islice(self._draw(y, observation, begin_at, random_state), POSTERIOR_DRAWS))
 
+        if start is not None:
+            check_factors("start", to_tensor(start), self.model_.latent_shape, len(y))
         if seen is None:
             return convert(mean_signal(y, observation, torch.arange(len(y))))
-        mean = torch.empty(len(y), *self.signal_shape_)
-        for rows, known, some in seen.by_pattern(observation.observed, len(y)):
-            if some is None:
-                mean[rows] = mean_signal(y[rows], observation.select(rows), rows)
-                continue
-            told = y.flatten(1)[rows][:, known]
-            signal = mean_signal(*some.whiten(told, self.model_.emission), rows)
-            left = told - signal.flatten(1) @ some.matrix.T
-            mean[rows] = signal + some.conditional_mean(left)
-        return convert(mean)
+        return convert(seen.posterior_mean(y, observation, self.model_.emission, mean_signal))
 
     def impute(self, X: Any, n_imputations: int | None = None, random_state: Any = 0, start: Any = None) -> Any:
         """Fill in what is missing: (n, *shape), or (n_imputations, n, *shape).
@@ -313,7 +302,7 @@ class GeneratorNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
 
     def _draw(self, y: Tensor, observation: Observation, start: Any, random_state: Any) -> Iterator[Tensor]:
         """Signals f(z) of factors drawn from their posterior, without end."""
-        generator = torch.Generator(self._device()).manual_seed(seed_of(random_state))
+        generator = torch.Generator(device_of(self.device)).manual_seed(seed_of(random_state))
         precision = self.precision_["precision"]
         if start is None and self.equivalent_noise_ and self.linear_start_ and unmasked(observation) == Complete():
             lines = self.linear_start_, self.equivalent_noise_
@@ -370,10 +359,6 @@ class GeneratorNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
     @property
     def _n_features_out(self) -> int:
         return latent_shape_of(self.latent_dim)[0]
-
-    def _device(self) -> torch.device:
-        automatic = "cuda" if torch.cuda.is_available() else "cpu"
-        return torch.device(automatic if self.device == "auto" else self.device)
 
     def _build_model(self, shape: Sequence[int] | None, generator: torch.Generator, indirect: bool) -> GeneratorModel:
         latent_shape = latent_shape_of(self.latent_dim)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from numbers import Integral
 from typing import Any
 
+import torch
+
 from abpnet.arithmetic import PRECISIONS
 from abpnet.recipes import RECIPES, Recipe
 
-__all__ = ["SMALLEST_NOISE", "check_settings", "latent_shape_of"]
+__all__ = ["SMALLEST_NOISE", "check_settings", "device_of", "latent_shape_of"]
 
 # Below it, and above its inverse, float32 no longer holds a sum of squared residuals over the variance.
 SMALLEST_NOISE = 1e-6
@@ -58,3 +60,9 @@ def latent_shape_of(latent_dim: Any) -> tuple[int, ...]:
     if not all(isinstance(size, Integral) and not isinstance(size, bool) for size in sizes):
         raise ValueError(f"latent_dim must be a whole number or a shape of such, got {latent_dim!r}")
     return tuple(int(size) for size in sizes)
+
+
+def device_of(name: str | torch.device) -> torch.device:
+    """Where to compute: a GPU, if there is one, for "auto"."""
+    automatic = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(automatic if name == "auto" else name)

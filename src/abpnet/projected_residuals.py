@@ -10,11 +10,11 @@ times what is left of the measurements.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from abpnet.emissions import Emission, Gaussian
@@ -67,30 +67,51 @@ class ProjectedResiduals(NamedTuple):
 
         return apply(y.flatten(1).cpu().T).T.to(y), Projection(apply(self.matrix).to(y), self.shape)
 
-    def by_pattern(self, observed: Tensor | None, n: int) -> Iterator[tuple[Tensor, Tensor, ProjectedResiduals | None]]:
-        """Examples of which the same measurements are known: their indices, which measurements, and how seen by these.
-
-        The last is None for examples of which nothing is known.
-
-        Args:
-            observed: True where a measurement is known, (n or 1, *measured); None if all are.
-            n: How many examples there are.
-        """
-        if observed is None:
-            yield torch.arange(n), torch.ones(len(self.matrix), dtype=torch.bool), self
-            return
-        covariance = self.root @ self.root.T
-        patterns, which = observed.cpu().flatten(1).unique(dim=0, return_inverse=True)
-        for number, kept in enumerate(patterns):
-            rows = (which.expand(n) == number).nonzero()[:, 0]
-            root = torch.linalg.cholesky(covariance[kept][:, kept])
-            yield rows, kept, self._replace(matrix=self.matrix[kept], root=root) if kept.any() else None
-
     def conditional_mean(self, residual: Float[Tensor, "n *measured"]) -> Float[Tensor, "n c h w"]:
         """Mean of the signals' residuals given those of their measurements."""
         weights = torch.cholesky_solve(residual.flatten(1).double().T, self.root).T.float()
         images = (weights @ self.matrix).unflatten(1, self.shape)
         return torch.cat([apply_covariance(self.field, some) if len(some) else some for some in images.split(ROWS)])
+
+    def posterior_mean(
+        self,
+        y: Float[Tensor, "n *measured"],
+        observation: Observation,
+        emission: Emission,
+        mean_signal: Callable[[Tensor, Observation, Tensor], Tensor],
+    ) -> Float[Tensor, "n c h w"]:
+        """Mean of f(z) plus the residuals, given measurements; lost ones are left out.
+
+        Args:
+            y: Measurements, finite everywhere.
+            observation: How they came about, and which are known.
+            emission: Of the model.
+            mean_signal: Posterior mean of f(z) from measurements, how they came about, and which rows of y they are.
+        """
+        means = torch.empty(len(y), *self.shape)
+        for rows, known in _patterns(observation.observed, y):
+            if not known.any():
+                means[rows] = mean_signal(y[rows], observation.select(rows), rows)
+                continue
+            some, told = self._of(known), y.flatten(1)[rows][:, known]
+            signals = mean_signal(*some.whiten(told, emission), rows)
+            means[rows] = signals + some.conditional_mean(told - signals.flatten(1) @ some.matrix.T)
+        return means
+
+    def _of(self, known: Bool[Tensor, "k"]) -> ProjectedResiduals:
+        """The same seen through some of the measurements."""
+        if known.all():
+            return self
+        covariance = (self.root @ self.root.T)[known][:, known]
+        return self._replace(matrix=self.matrix[known], root=torch.linalg.cholesky(covariance))
+
+
+def _patterns(observed: Tensor | None, y: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Examples of which the same measurements are known: their indices, and True for each measurement known."""
+    known = torch.ones_like(y, dtype=torch.bool) if observed is None else observed.cpu().expand_as(y)
+    patterns, which = known.flatten(1).unique(dim=0, return_inverse=True)
+    for number, pattern in enumerate(patterns):
+        yield (which == number).nonzero()[:, 0], pattern
 
 
 @torch.no_grad()

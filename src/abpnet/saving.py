@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from abpnet.emissions import Gaussian
 from abpnet.errors import InputError
+from abpnet.estimator_settings import device_of
 from abpnet.factor_analysis import FactorAnalysis
 from abpnet.model import GeneratorModel
 from abpnet.networks import build_network, describe_network
@@ -109,7 +110,7 @@ def _build(
         settings["latent_dim"] = tuple(settings["latent_dim"])
     estimator = kind(**settings)
     emission = Gaussian(facts["noise_std"])
-    estimator.model_ = GeneratorModel(learned, facts["latent_shape"], emission=emission).to(estimator._device())
+    estimator.model_ = GeneratorModel(learned, facts["latent_shape"], emission=emission).to(device_of(estimator.device))
     if tensors["latents"].shape[1:] != estimator.model_.latent_shape:
         raise InputError(f"{folder}: damaged (factors of shape {tuple(tensors['latents'].shape)})")
     estimator.latents_ = tensors["latents"].numpy()

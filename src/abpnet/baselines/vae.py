@@ -10,6 +10,7 @@ import copy
 import math
 import time
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +27,7 @@ from abpnet.model import GeneratorModel
 from abpnet.networks.building import initialise
 from abpnet.observations import Observation, as_observation, hide_missing
 
-__all__ = ["VariationalAutoEncoder", "bound", "impute", "learn", "reconstruct", "sample"]
+__all__ = ["VariationalAutoEncoder", "bound", "impute", "learn", "passes", "reconstruct", "sample"]
 
 # On 1,000 faces a rate of 3e-3 reached in 60 passes a bound that 1e-3 reached in 90, but with 2 factors of 143 heads it
 # ended in variances of e^300. The rate rises over the first updates, and log variances stay within bounds.
@@ -122,7 +123,7 @@ def bound(
     return (likelihood - divergence).logsumexp(0) - math.log(n_samples)
 
 
-def learn(
+def passes(
     y: Float[Tensor, "n *shape"],
     decoder: nn.Module,
     *,
@@ -130,30 +131,12 @@ def learn(
     generator: torch.Generator,
     observation: Any = None,
     n_samples: int = 1,
-    max_iter: int = 600,
-    max_seconds: float | None = None,
     precision: str = "float32",
     learning_rate: float = LEARNING_RATE,
-) -> VariationalAutoEncoder:
-    """Learn encoder and decoder by Adam on `bound`, until `max_iter` or `max_seconds` is reached.
+) -> Iterator[VariationalAutoEncoder]:
+    """Learn encoder and decoder by Adam on `bound`, without end: the same object after each pass over the signals.
 
-    Args:
-        y: Signals; NaN = missing.
-        decoder: Network f, such as `ObjectNetwork`; a copy is learned, its weights drawn anew.
-        noise_std: Standard deviation of the noise.
-        generator: Source of all chance, on the device to compute on.
-        observation: A `Mask`, or None.
-        n_samples: Samples in the bound: 1 = a plain variational auto-encoder; more suit missing entries.
-        max_iter: Passes over the signals at most.
-        max_seconds: Seconds at most, looked at after each pass.
-        precision: "float32" or "bfloat16", for the arithmetic inside the networks.
-        learning_rate: Of Adam, after the first updates.
-
-    Raises:
-        ValueError: If the decoder has no mirror image.
-
-    Warns:
-        UserWarning: If it diverged; learning stops there.
+    Arguments as `learn`.
     """
     y, seen = hide_missing(y, as_observation(observation))
     device = generator.device
@@ -166,25 +149,56 @@ def learn(
     optimizer = torch.optim.Adam([*encoder.parameters(), *network.parameters()], lr=learning_rate)
     warm_up = torch.optim.lr_scheduler.LinearLR(optimizer, 1 / WARM_UP, total_iters=WARM_UP)
     start = time.monotonic()
-    with reproducible(device):
-        for iteration in range(1, max_iter + 1):
-            total = torch.zeros((), device=device)
-            for index in torch.randperm(len(y), generator=generator, device=device).cpu().split(BATCH):
+    while True:
+        total = torch.zeros((), device=device)
+        for index in torch.randperm(len(y), generator=generator, device=device).cpu().split(BATCH):
+            with reproducible(device):
                 bounds = bound(vae, y[index].to(device), seen.select(index).to(device), n_samples, generator)
                 optimizer.zero_grad(set_to_none=True)
                 (-bounds.mean()).backward()
                 optimizer.step()
-                warm_up.step()
-                total += bounds.detach().sum()
-            seconds = time.monotonic() - start
-            vae.history.append({"iteration": iteration, "seconds": seconds, "bound": float(total) / len(y)})
-            if not math.isfinite(vae.history[-1]["bound"]):
-                warnings.warn(
-                    f"the auto-encoder diverged in pass {iteration}: what it gives is no number", stacklevel=2
-                )
-                break
-            if max_seconds is not None and seconds >= max_seconds:
-                break
+            warm_up.step()
+            total += bounds.detach().sum()
+        row = {"iteration": len(vae.history) + 1, "seconds": time.monotonic() - start, "bound": float(total) / len(y)}
+        vae.history.append(row)
+        yield vae
+
+
+def learn(
+    y: Float[Tensor, "n *shape"],
+    decoder: nn.Module,
+    *,
+    max_iter: int = 600,
+    max_seconds: float | None = None,
+    **settings: Any,
+) -> VariationalAutoEncoder:
+    """Learn encoder and decoder by Adam on `bound`, until `max_iter` or `max_seconds` is reached.
+
+    Args:
+        y: Signals; NaN = missing.
+        decoder: Network f, such as `ObjectNetwork`; a copy is learned, its weights drawn anew.
+        max_iter: Passes over the signals at most.
+        max_seconds: Seconds at most, looked at after each pass.
+        settings: `noise_std`, standard deviation of the noise; `generator`, source of all chance, on the device to
+            compute on; and where others are wanted, `observation`, a `Mask` or None; `n_samples` in the bound: 1 = a
+            plain variational auto-encoder, more suit missing entries; `precision` of the arithmetic inside the
+            networks, "float32" or "bfloat16"; `learning_rate` of Adam, after the first updates.
+
+    Raises:
+        ValueError: If the decoder has no mirror image.
+
+    Warns:
+        UserWarning: If it diverged; learning stops there.
+    """
+    for vae in passes(y, decoder, **settings):
+        last = vae.history[-1]
+        if not math.isfinite(last["bound"]):
+            warnings.warn(
+                f"the auto-encoder diverged in pass {last['iteration']}: what it gives is no number", stacklevel=2
+            )
+            break
+        if last["iteration"] >= max_iter or (max_seconds is not None and last["seconds"] >= max_seconds):
+            break
     return vae
 
 
