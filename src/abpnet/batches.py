@@ -84,7 +84,7 @@ def _update_weights(
     return energies.detach(), signal.detach()
 
 
-def _is_steady(state: LearningState, observation: Observation, recipe: Recipe) -> bool:
+def _is_steady(observation: Observation, recipe: Recipe) -> bool:
     """Whether nothing but tensors changes from batch to batch."""
     known = isinstance(unmasked(observation), Complete | Projection)
     return known and recipe.inference == "langevin" and recipe.optimizer == "adam" and not recipe.learn_noise
@@ -122,7 +122,7 @@ def batch_step(
         return learn(z, y, measured if observed is None else Mask(observed, measured), rate, share)
 
     recorded = Recorded(learn_tensors, state.generator)
-    is_recorded = state.generator.device.type == "cuda" and _is_steady(state, observation, recipe)
+    is_recorded = state.generator.device.type == "cuda" and _is_steady(observation, recipe)
 
     def step(z: Tensor, y: Tensor, seen: Observation) -> tuple[Tensor, Tensor, Tensor]:
         rate = recipe.rate(state.updates)
