@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import safetensors.torch
 
 from abpnet.tasks.evaluate import EvaluateSettings
 from abpnet.tasks.recovery import split
@@ -91,6 +92,7 @@ def test_saved_runs_are_judged_side_by_side(data, completed, evaluated, tmp_path
         (["--new-images", "4", "--latent-dims", "0"], "--latent-dims must be 1 to"),
         (["--new-images", "4", "--mask", "pepper:0.5"], "belong to --runs"),
         (["--new-images", "4", "--runs", "nowhere"], "nowhere: no such folder"),
+        (["--new-images", "4", "--runs", "nowhere", "--mirror"], "--mirror belongs to learning"),
     ],
 )
 def test_settings_that_cannot_be(data, tmp_path, capsys, options, message):
@@ -106,3 +108,18 @@ def test_runs_of_other_shapes_are_refused(tmp_path, completed, capsys):
     options = ["--new-images", "2", "--runs", completed, "--out", tmp_path / "out"]
     assert run("evaluate", tmp_path / "other.npz", *options) == 2
     assert "signals have shape (1, 8, 8)" in capsys.readouterr().err
+
+
+def test_mirror_images_are_learned_from_and_not_judged(data, tmp_path, evaluated):
+    out = tmp_path / "out"
+    assert run("evaluate", data / "images.npz", "--latent-dims", "2", "--mirror", *FAST, "--out", out) == 0
+    result = json.loads((out / "result.json").read_text())
+    assert (result["n_training"], result["n_new"]) == (10, 4)
+    table = {row["method"]: row["d = 2"] for row in result["table"]}
+    plain = {row["method"]: row["d = 2"] for row in json.loads((evaluated / "result.json").read_text())["table"]}
+    assert table["principal components"] == plain["principal components"]
+    assert table["principal components, mirror images as well"] != table["principal components"]
+    assert table["abpnet"] != plain["abpnet"]
+    latents = safetensors.torch.load((out / "model" / "state.safetensors").read_bytes())["latents"]
+    assert len(latents) == 20
+    assert "mirror images" in (out / "report.html").read_text()

@@ -25,14 +25,16 @@ from abpnet.tasks.session import check_number, curves, learn, load_model, new_ne
 
 __all__ = ["EvaluateSettings", "run"]
 
-COMPONENTS, ENCODED, EXPLAINED = (
+COMPONENTS, MIRRORED_COMPONENTS, ENCODED, EXPLAINED = (
     "principal components",
+    "principal components, mirror images as well",
     "variational auto-encoder (same decoder)",
     "its decoder, factors inferred as ours",
 )
 EXPLANATION = (
     "Error on new images, none of which was learned from: mean absolute difference as a fraction of the dynamic range."
 )
+MIRRORED = " Ours and the auto-encoder learned from the mirror images of the training images as well."
 SAVED_EXPLANATION = (
     f"{EXPLANATION} Reconstruction: all pixels observed. Completion: hidden pixels. Recovery: projections observed."
 )
@@ -54,6 +56,8 @@ class EvaluateSettings(ImageSettings):
     """Folder of images, .npz or .npy file, or builtin:digits."""
     latent_dims: tuple[int, ...] = (20, 60, 100, 200)
     """Numbers of latent factors; one model is learned for each."""
+    mirror: bool = False
+    """Learn from the mirror image of every training image as well: for faces and the like, which could be either."""
     runs: tuple[str, ...] = ()
     """Folders of finished runs to judge, instead of learning."""
     mask: str | None = None
@@ -70,6 +74,8 @@ class EvaluateSettings(ImageSettings):
             raise InputError("--latent-dims: give at least one number, and none twice")
         for latent_dim in self.latent_dims:
             check_number("--latent-dims", latent_dim, 1, MOST_FACTORS)
+        if self.runs and self.mirror:
+            raise InputError("--mirror belongs to learning; with --runs nothing is learned")
         if not self.runs and (self.mask is not None or self.measurements is not None):
             raise InputError(
                 "--mask and --measurements belong to --runs; what is learned here is judged on whole images"
@@ -92,7 +98,8 @@ def _judge(settings: EvaluateSettings, folder: RunFolder, train: np.ndarray, new
     """Learn with one number of factors, reconstruct the new images by every method, and draw them."""
     (latent_dim,) = settings.latent_dims
     network = new_network(settings, latent_dim=latent_dim, noise_std=settings.noise_std)
-    network = learn(network, train, folder, title=f"learning, d = {latent_dim}")
+    learned = np.concatenate([train, train[..., ::-1]]) if settings.mirror else train
+    network = learn(network, learned, folder, title=f"learning, d = {latent_dim}")
     last = folder.metrics()[-1]
     pictures = {"original": new}
     rows: list[dict[str, Any]] = []
@@ -107,10 +114,12 @@ def _judge(settings: EvaluateSettings, folder: RunFolder, train: np.ndarray, new
     compare(OURS, lambda: network.reconstruct(new), last["seconds"])
     if settings.baselines:
         compare(COMPONENTS, lambda: _by_components(train, new, latent_dim))
+        if settings.mirror:
+            compare(MIRRORED_COMPONENTS, lambda: _by_components(learned, new, latent_dim))
         generator = torch.Generator(next(network.model_.parameters()).device).manual_seed(settings.seed)
         with show_stage(f"d = {latent_dim}: learning the auto-encoder"):
             encoded = vae.learn(
-                torch.from_numpy(train),
+                torch.from_numpy(learned),
                 network.model_.network,
                 noise_std=settings.noise_std,
                 generator=generator,
@@ -221,7 +230,7 @@ def run(settings: EvaluateSettings, folder: RunFolder) -> dict[str, Any]:
             picture = report.picture(part.path / "reconstructions.png", "New images.", pixelated=True)
             sections[f"{latent_dim} factors"] = [picture]
         result["table"] = _table(result["models"])
-        explanation = EXPLANATION
+        explanation = EXPLANATION + MIRRORED * settings.mirror
     errors = [report.table(result["table"], ours=OURS), report.paragraph(explanation)]
     sections = {"Errors": errors, **sections, "How to get this again": reproduction(settings, folder)}
     report.write_report(folder.path / "report.html", f"{len(new)} new images: {settings.source}", sections)
