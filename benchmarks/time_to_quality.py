@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import torch
@@ -43,29 +44,30 @@ NOISE_STD, N_VALIDATION = 0.2, 100
 
 @dataclass
 class Learner:
-    """One method: what goes on learning, the decoder as it stands, and what was found so far."""
+    """One method: what goes on learning, the decoder after one of its passes, and what was found so far."""
 
     name: str
-    passes: Iterator[object]
-    decoder: Callable[[], nn.Module]
+    passes: Iterator[Any]
+    decoder: Callable[[Any], nn.Module]
     latent_dim: int
     max_seconds: float
     seconds: float = 0.0
     n_passes: int = 0
+    latest: Any = None
     rows: list[dict[str, float]] = field(default_factory=list)
 
     def learn_until(self, mark: float) -> None:
         """Go on to that many seconds of learning."""
         while self.seconds < mark:
             start = time.monotonic()
-            next(self.passes)
+            self.latest = next(self.passes)
             self.seconds += time.monotonic() - start
             self.n_passes += 1
 
     def judge(self, new: Tensor, precision: str) -> None:
         """Note the error of new images."""
         judged = evaluate(
-            self.decoder(), new, latent_shape=(self.latent_dim,), noise_std=NOISE_STD, precision=precision
+            self.decoder(self.latest), new, latent_shape=(self.latent_dim,), noise_std=NOISE_STD, precision=precision
         )
         self.rows.append({"seconds": round(self.seconds, 1), "passes": self.n_passes, "error": judged.reconstruction})
 
@@ -77,7 +79,7 @@ def by_recipe(name: str, recipe: Recipe, images: Tensor, latent_dim: int, precis
     model = GeneratorModel(network, (latent_dim,), emission=Gaussian(NOISE_STD))
     state = begin(model, images, recipe=recipe, generator=generator)
 
-    def decoder() -> nn.Module:
+    def decoder(_: Any) -> nn.Module:
         kept = copy.deepcopy(network)
         kept.load_state_dict(state.averaged, strict=False)
         return kept
@@ -90,14 +92,8 @@ def by_auto_encoder(images: Tensor, latent_dim: int, precision: str, most: float
     """A variational auto-encoder with the same decoder."""
     generator = torch.Generator().manual_seed(0)
     like = initialise(auto_network((latent_dim,), images.shape[1:]), generator)
-    learned: list[vae.VariationalAutoEncoder] = []
-
-    def passes() -> Iterator[object]:
-        for state in vae.passes(images, like, noise_std=NOISE_STD, generator=generator, precision=precision):
-            learned[:] = [state]
-            yield state
-
-    return Learner("VAE", passes(), lambda: learned[0].model.network, latent_dim, most)
+    passes = vae.passes(images, like, noise_std=NOISE_STD, generator=generator, precision=precision)
+    return Learner("VAE", passes, lambda learned: learned.model.network, latent_dim, most)
 
 
 def components_error(images: Tensor, new: Tensor, latent_dim: int) -> float:

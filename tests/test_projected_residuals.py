@@ -122,17 +122,27 @@ def linear_estimator(operator, field):
     return net
 
 
+def loadings_and_mean(net):
+    """Of the linear network, in float64."""
+    layer = net.model_.network.loadings
+    return layer.weight.detach().double(), layer.bias.detach().double()
+
+
+def exact_mean(net, matrix, y):
+    """Posterior mean of the signals behind measurements of noise .2, by the dense formula."""
+    (w, b), a = loadings_and_mean(net), matrix.double()
+    signals = w @ w.T + dense(FIELD, *SIDES)
+    inner = a @ signals @ a.T + 0.2**2 * torch.eye(len(a))
+    return b + (signals @ a.T @ torch.linalg.solve(inner, (y.double() - b @ a.T).T)).T
+
+
 def test_recovery_is_the_posterior_mean_of_factors_and_residuals_together(monkeypatch):
     monkeypatch.setattr("abpnet.estimator.POSTERIOR_DRAWS", 600)
     operator = Projection.random(SHAPE, 50)
     net = linear_estimator(operator, FIELD)
-    layer = net.model_.network.loadings
-    w, b = layer.weight.detach().double(), layer.bias.detach().double()
-    a, k = operator.matrix.double(), dense(FIELD, *SIDES)
-    signals = w @ w.T + k
+    _, b = loadings_and_mean(net)
     y = torch.randn(4, 50, generator=seeded(6))
-    inner = a @ signals @ a.T + 0.2**2 * torch.eye(50)
-    expected = b + (signals @ a.T @ torch.linalg.solve(inner, (y.double() - b @ a.T).T)).T
+    expected = exact_mean(net, operator.matrix, y)
     recovered = torch.from_numpy(net.recover(y.numpy(), operator)).flatten(1).double()
     assert (recovered - expected).square().mean() < 1e-2 * (expected - b).square().mean()
 
@@ -141,17 +151,14 @@ def test_lost_measurements_are_left_out_of_the_posterior_mean(monkeypatch):
     monkeypatch.setattr("abpnet.estimator.POSTERIOR_DRAWS", 600)
     operator = Projection.random(SHAPE, 50)
     net = linear_estimator(operator, FIELD)
-    layer = net.model_.network.loadings
-    w, b = layer.weight.detach().double(), layer.bias.detach().double()
-    a, signals = operator.matrix.double(), w @ w.T + dense(FIELD, *SIDES)
+    w, b = loadings_and_mean(net)
     y = torch.randn(4, 50, generator=seeded(6))
     lost = torch.zeros(4, 50, dtype=torch.bool)
     lost[1, 7] = lost[2, 10:40] = lost[3, :] = True
     recovered = net.recover(y.masked_fill(lost, torch.nan).numpy(), operator).reshape(4, -1)
     for row in range(3):
-        kept = a[~lost[row]]
-        inner = kept @ signals @ kept.T + 0.2**2 * torch.eye(len(kept))
-        expected = b + signals @ kept.T @ torch.linalg.solve(inner, y[row, ~lost[row]].double() - kept @ b)
+        kept = ~lost[row]
+        expected = exact_mean(net, operator.matrix[kept], y[row : row + 1, kept])[0]
         gap = torch.from_numpy(recovered[row]).double() - expected
         assert gap.square().mean() < 3e-2 * (expected - b).square().mean(), row
     of_prior = torch.from_numpy(recovered[3]).double() - b

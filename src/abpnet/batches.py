@@ -122,7 +122,7 @@ def batch_step(
         return learn(z, y, measured if observed is None else Mask(observed, measured), rate, share)
 
     recorded = Recorded(learn_tensors, state.generator)
-    is_recorded = state.generator.device.type == "cuda" and _is_steady(observation, recipe)
+    is_recorded = recorded.can_record and _is_steady(observation, recipe)
 
     def step(z: Tensor, y: Tensor, seen: Observation) -> tuple[Tensor, Tensor, Tensor]:
         rate = recipe.rate(state.updates)

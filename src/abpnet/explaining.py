@@ -75,9 +75,9 @@ def explain(
         n_steps: Steps of the search.
     """
     decoder, device = frozen_decoder(model.network, precision), _device(model)
-    modes = torch.empty_like(start)
+    observation, modes = observation.to(device), torch.empty_like(start)
     for index, rows in _batches(len(y), start.shape[1:]):
-        batch, seen = y[index].to(device), observation.select(index).to(device)
+        batch, seen = y[index].to(device), observation.select(index)
         z, _ = find_mode(
             partial(model.energy, y=batch, observation=seen, decoder=decoder), start[index].to(device), n_steps=n_steps
         )
@@ -104,9 +104,9 @@ def posterior_draws(
         precision: Arithmetic inside the network.
     """
     decoder, device = frozen_decoder(model.network, precision), _device(model)
-    batches = []
+    observation, batches = observation.to(device), []
     for index in torch.arange(len(y)).split(_batch_size(model.latent_shape)):
-        seen, z = observation.select(index).to(device), start[index].to(device)
+        seen, z = observation.select(index), start[index].to(device)
         root = precondition(model.latent_precision(z, generator, seen, decoder, SCORES_PER_FACTOR))
         batches.append((partial(model.energy, y=y[index].to(device), observation=seen, decoder=decoder), root, z))
     n_steps = STEPS_BEFORE_FIRST_DRAW

@@ -187,12 +187,11 @@ def recover_parts(
 
 def score(part: Part, recovered: np.ndarray | None) -> dict[str, float | None]:
     """Error and PSNR where it counts, or None where there is nothing to compare."""
-    if recovered is None or not part.scored.any():
-        return {f"error, {part.name}": None, f"PSNR, {part.name}": None}
-    recovered = np.clip(recovered.reshape(part.truth.shape), -1, 1)
+    recovered = np.full_like(part.truth, np.nan) if recovered is None else recovered.reshape(part.truth.shape)
     where = part.scored & ~np.isnan(recovered)  # a method may not have been run on all of them
     if not where.any():
         return {f"error, {part.name}": None, f"PSNR, {part.name}": None}
+    recovered = np.clip(recovered, -1, 1)
     decibels = metrics.psnr(recovered, part.truth, where)
     return {
         f"error, {part.name}": metrics.error(recovered, part.truth, where),
