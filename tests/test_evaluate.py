@@ -122,4 +122,4 @@ def test_mirror_images_are_learned_from_and_not_judged(data, tmp_path, evaluated
     assert table["abpnet"] != plain["abpnet"]
     latents = safetensors.torch.load((out / "model" / "state.safetensors").read_bytes())["latents"]
     assert len(latents) == 20
-    assert "mirror images" in (out / "report.html").read_text()
+    assert "learned from the mirror images" in (out / "report.html").read_text()

@@ -14,6 +14,7 @@ from abpnet.networks import LinearNetwork, initialise
 from abpnet.observations import Mask, Operator, Projection
 from abpnet.operators import down_sampling, fourier_projection, gaussian_blur
 from abpnet.projected_residuals import estimate_projected, matrix_of, project
+from abpnet.residuals import WHITE
 from fields import dense, draws_of, field_of
 
 SIDES = 12, 10
@@ -167,12 +168,20 @@ def test_lost_measurements_are_left_out_of_the_posterior_mean(monkeypatch):
     np.testing.assert_array_equal(elsewhere, recovered)
 
 
-def test_the_field_is_learned_from_examples_with_all_measurements():
+def test_the_field_is_learned_from_examples_with_all_measurements(monkeypatch):
     operator = Projection.random(SHAPE, 60)
     y = operator(draws_of(FIELD, 40, SIDES).div(4).clamp(-1, 1))
     y[:, 3] = y[0, 8] = torch.nan  # of all examples, and of one
     net = abpnet.GeneratorNetwork(2, recipe="kriged", noise_std=0.6, max_iter=1, precision="float32", verbose=False)
+    learned_from = []
+
+    def watch(residual, matrix, shape):
+        learned_from.append((residual.shape, matrix.shape))
+        return estimate_projected(residual, matrix, shape)
+
+    monkeypatch.setattr("abpnet.learning.estimate_projected", watch)
     assert net.fit(y.numpy(), observation=operator).residuals_ is not None
+    assert learned_from == [((39, 59), (59, 360))]
     y[:30, 8] = torch.nan
     with pytest.warns(UserWarning, match="only 10 of 40 examples"):
         net.fit(y.numpy(), observation=operator)
@@ -186,6 +195,9 @@ def test_blurs_that_leave_little_have_a_field(sigma):
     blur = gaussian_blur(sigma)
     matrix = matrix_of(blur, SHAPE)
     field, noise_std = estimate_projected(blur(x).flatten(1), matrix, SHAPE)
+    spectrum = torch.linalg.eigvalsh(field.spectrum.permute(2, 3, 0, 1))
+    variance = field.covariance[:, :, 0, 0].diagonal().mean()
+    assert spectrum.min() > 0.99 * WHITE / (1 + WHITE) * variance, "kriging needs some white noise"
     recovered = project(field, noise_std, blur, SHAPE).conditional_mean(blur(x).flatten(1))
     assert (recovered - x).square().mean() < (blur(x) - x).square().mean()
 

@@ -219,3 +219,11 @@ def test_whoever_diverges_is_stopped_and_told():
             1e18 * y, LinearNetwork(2, (SIZE,)), noise_std=NOISE, generator=seeded(), max_iter=50, learning_rate=1e6
         )
     assert len(learned.history) < 50
+
+
+def test_variances_of_the_posterior_stay_within_bounds():
+    images = torch.rand(8, 3, 16, 16, generator=seeded(2)) * 2 - 1
+    learned = vae.learn(images, ObjectNetwork(2, (3, 16, 16)), noise_std=0.2, generator=seeded(), max_iter=1)
+    _, log_variance = learned.encode(1e6 * images, Complete())
+    assert log_variance.abs().max() <= vae.MOST_LOG_VARIANCE
+    assert log_variance.abs().max() > 0.9 * vae.MOST_LOG_VARIANCE, "they would have been larger"
