@@ -15,10 +15,11 @@ from collections.abc import Generator
 from typing import Protocol, runtime_checkable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from abpnet import factor_analysis, residuals
+from abpnet import factor_analysis, parallel, residuals
 from abpnet.batches import batch_step
+from abpnet.errors import InputError
 from abpnet.explaining import decode
 from abpnet.latents import Latents
 from abpnet.learning_state import Iteration, LearningState
@@ -40,6 +41,9 @@ FEWEST_WHOLE = 0.5
 ADAM_SECOND_DECAY = 0.99
 # A linear start needs no more than this to be good enough.
 MOST_EXAMPLES_LINEAR, MOST_ENTRIES_LINEAR, LINEAR_ITERATIONS = 2000, 1024, 20
+
+# What makes the examples of a batch depend on one another.
+BATCH_NORMALISATION = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
 @runtime_checkable
@@ -168,6 +172,31 @@ def estimate_residuals(
     return residuals.estimate(y.cpu() - signals, observed.bool()), 0.0
 
 
+def _join(state: LearningState, y: Tensor, recipe: Recipe) -> None:
+    """Let several processes learn as one: all begin where the first stands.
+
+    Raises:
+        InputError: If they cannot.
+    """
+    n_processes, batch_size = parallel.n_processes(), min(recipe.batch_size, len(y))
+    if n_processes == 1:
+        return
+    if batch_size < n_processes:
+        raise InputError(
+            f"{n_processes} processes cannot share batches of {batch_size}; start at most {batch_size}, or one alone"
+        )
+    if any(isinstance(layer, BATCH_NORMALISATION) for layer in state.model.modules()):
+        raise InputError(
+            "the network normalises batches as a whole, which several processes do not have; start one, or use a "
+            "network without batch normalisation"
+        )
+    n_weights = sum(weight.numel() for weight in state.model.parameters())
+    content = int(y.contiguous().view(torch.int32).sum())
+    if not parallel.are_alike([len(y), y.numel(), content, n_weights, recipe.batch_size, state.updates]):
+        raise InputError("several processes learn as one; each must be given the same data and settings")
+    state.follow_first()
+
+
 def alternate(
     model: GeneratorModel,
     y: Tensor,
@@ -183,6 +212,9 @@ def alternate(
     In every iteration each example, in shuffled mini-batches, is explained away by its own warm-started chain, and
     after each mini-batch the weights take one gradient step on the complete-data log-likelihood.
 
+    In a process group of torch.distributed the processes share the examples of each mini-batch (see `parallel`): each
+    is given all data, each is to stop after the same iteration, and each ends with the same state.
+
     Args:
         model: Learned in place.
         y: (n, *measured) observations, NaN = missing.
@@ -194,6 +226,10 @@ def alternate(
 
     Yields:
         A summary after each pass over the examples.
+
+    Raises:
+        InputError: If several processes were given different data, or cannot share the batches: there are fewer
+            examples in one than processes, or the network has batch normalisation.
     """
     device = next(model.parameters()).device
     y, observation = hide_missing(y, as_observation(observation))
@@ -201,6 +237,7 @@ def alternate(
     if state is None:
         generator = generator or torch.Generator(device).manual_seed(0)
         state = begin(model, y, observation, recipe=recipe, generator=generator)
+    _join(state, y, recipe)
     whitened = recipe.residuals == "whitened" and _are_images(y, observation)
     held_out = recipe.held_out if _are_images(y, observation) else 0.0
     neighbours = neighbours_of(y, observation) if whitened else None
@@ -213,25 +250,35 @@ def alternate(
             state.residuals, _ = estimate_residuals(state, y, observation, precision)
             white, filters = whiten(y, observation, state.residuals, model.emission, neighbours)
             step = batch_step(state, filters, recipe, precision, held_out)
-        energy, residual, n_observed = torch.zeros(3, device=device).unbind()
+        sums, moved = torch.zeros(3, device=device), []
+        energy, residual, n_observed = sums.unbind()
         order = torch.randperm(len(y), generator=state.generator, device=state.generator.device).cpu()
-        for index in order.split(recipe.batch_size):
+        for chosen in order.split(recipe.batch_size):
+            share = parallel.share_of(len(chosen), state.generator)
+            index = chosen[share.rows]
             batch, seen = white[index].to(device), filters.select(index).to(device)
-            z, energies, signal = step(state.latents.read(index, device), batch, seen)
-            state.latents.write(index, z)
+            z, energies, signal = step(state.latents.read(index, device), batch, seen, share)
+            kept = share.kept
+            state.latents.write(index[kept], z[kept])
+            moved.append(index[kept])
             if filters is not observation:
                 batch, seen = y[index].to(device), observation.select(index)
             with torch.no_grad():
                 difference = batch - seen(signal)
             difference = difference if seen.observed is None else torch.where(seen.observed, difference, 0.0)
-            n_entries = batch.numel() if seen.observed is None else seen.observed.expand_as(batch).sum()
+            difference = difference[kept]
+            n_entries = difference.numel() if seen.observed is None else seen.observed.expand_as(batch)[kept].sum()
             if recipe.learn_noise:
-                state.learn_noise(float(difference.square().sum() / n_entries))
-            energy += energies.sum()
+                in_all = torch.stack([difference.square().sum(), torch.as_tensor(n_entries, device=device)])
+                squares, of_entries = parallel.total(in_all)
+                state.learn_noise(float(squares / of_entries))
+            energy += energies[kept].sum()
             residual += difference.abs().sum()
             n_observed += n_entries
+        energy, residual, n_observed = parallel.total(sums)
+        parallel.exchange(state.latents.values, torch.cat(moved))
         state.iteration += 1
-        state.seconds = time.monotonic() - start
+        state.seconds = parallel.number_of_first(time.monotonic() - start)
         iteration = Iteration(
             iteration=state.iteration,
             seconds=state.seconds,

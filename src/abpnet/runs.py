@@ -26,6 +26,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from abpnet import parallel
 from abpnet.errors import InputError
 
 __all__ = ["Interruption", "RunFolder", "by_part", "delay_interruption", "read_folder", "write_folder"]
@@ -143,6 +144,10 @@ class Interruption:
     def requested(self) -> bool:
         """True once a signal came."""
         return self.signal is not None
+
+    def anywhere(self) -> int | None:
+        """The signal that came to any of several processes, which all have to ask at the same point."""
+        return parallel.largest(self.signal or 0) or None
 
 
 @contextmanager
