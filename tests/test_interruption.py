@@ -12,9 +12,9 @@ from abpnet.runs import delay_interruption
 def test_interruption_is_noted_and_handlers_come_back(number):
     handlers = {known: signal.getsignal(known) for known in (signal.SIGINT, signal.SIGTERM)}
     with delay_interruption() as interruption:
-        assert not interruption.requested
+        assert not interruption.requested()
         signal.raise_signal(number)
-        assert interruption.requested
+        assert interruption.requested()
         assert interruption.signal == number
     assert {known: signal.getsignal(known) for known in handlers} == handlers
 
@@ -43,9 +43,9 @@ def test_other_threads_leave_the_handlers_alone():
 
     def work():
         with delay_interruption() as interruption:
-            seen.append((signal.getsignal(signal.SIGINT), interruption.requested))
+            seen.append((signal.getsignal(signal.SIGINT), interruption.requested()))
 
     thread = threading.Thread(target=work)
     thread.start()
     thread.join()
-    assert seen == [(handler, False)]
+    assert seen == [(handler, None)]

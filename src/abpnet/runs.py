@@ -140,13 +140,8 @@ class Interruption:
             raise KeyboardInterrupt
         self.signal = number
 
-    @property
-    def requested(self) -> bool:
-        """True once a signal came."""
-        return self.signal is not None
-
-    def anywhere(self) -> int | None:
-        """The signal that came to any of several processes, which all have to ask at the same point."""
+    def requested(self) -> int | None:
+        """The signal that came to this process, or to any of several, which all have to ask at the same point."""
         return parallel.largest(self.signal or 0) or None
 
 

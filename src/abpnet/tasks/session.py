@@ -244,7 +244,7 @@ def learn(
                 precision = network.precision_
                 run.record(precision=precision)
             run.log(iteration.row())
-            stopped_by = interruption.anywhere()
+            stopped_by = interruption.requested()
             is_due = parallel.is_first() and time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS
             if stopped_by is not None or is_due:
                 run.save_checkpoint(iteration.iteration, network.state_.tensors(), network.state_.facts())
