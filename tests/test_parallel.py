@@ -182,7 +182,10 @@ def test_a_command_runs_on_several_processes_and_writes_once(data, tmp_path, mon
 @pytest.mark.parametrize("stop", ["interrupted", "lost"])
 def test_stopped_on_several_processes_a_run_goes_on_on_one(data, tmp_path, stop):
     arguments = ("complete", data / "images.npz", *LEARN, "--out", tmp_path / "run")
-    code = "from abpnet.tasks import session; session.SECONDS_BETWEEN_CHECKPOINTS = 0.2; from abpnet.cli import main; main()"
+    code = (
+        "from abpnet.tasks import session; session.SECONDS_BETWEEN_CHECKPOINTS = 0.2; "
+        "from abpnet.cli import main; main()"
+    )
     script = tmp_path / "learn.py"
     script.write_text(code)
     process = start(2, script, *arguments, *ENDLESS)
