@@ -229,7 +229,7 @@ def test_bad_input_is_said_once_and_ends_all(tmp_path, monkeypatch, arguments, m
     monkeypatch.chdir(tmp_path / "used")
     code, out, err = finished(start(2, "-m", "abpnet", *arguments))
     assert code != 0
-    assert re.findall(r"exitcode *: (-?\d+)", err) == ["2", "2"], err
+    assert re.findall(r"exitcode +: (-?\d+)", err) == ["2", "2"], err
     said = re.findall(r"^abpnet: (.*)", err, re.MULTILINE)
     if message is not None:
         assert len(said) == 1
