@@ -27,6 +27,7 @@ CASES = {
     "one batch": (replace(RECIPES["paper"], batch_size=100), 0.3),
 }
 CHECKPOINT_AFTER = 8
+RESUMED = ("complete", "masked")
 
 
 def images(missing):
@@ -74,6 +75,10 @@ def main(folder):
     for name in CASES:
         written = folder / f"{name} checkpoint {world}" if rank == 0 else None
         np.savez(folder / f"{name} {world} {rank}.npz", **learned(name, seed=7 * (rank > 0), written=written))
+    parallel.meet()  # the first process wrote what all go on from
+    for name in RESUMED:
+        checkpoint = folder / f"{name} checkpoint {world}"
+        np.savez(folder / f"{name} resumed {world} {rank}.npz", **learned(name, checkpoint=checkpoint))
     torch.distributed.destroy_process_group()
 
 

@@ -5,6 +5,7 @@ import threading
 
 import pytest
 
+from abpnet import parallel
 from abpnet.runs import delay_interruption
 
 
@@ -36,6 +37,12 @@ def test_handlers_come_back_after_an_error_inside():
     with pytest.raises(ZeroDivisionError), delay_interruption():
         raise ZeroDivisionError
     assert signal.getsignal(signal.SIGINT) is handler
+
+
+def test_what_came_to_another_process_counts(monkeypatch):
+    monkeypatch.setattr(parallel, "largest", lambda number: max(number, signal.SIGTERM))
+    with delay_interruption() as interruption:
+        assert interruption.requested() == signal.SIGTERM
 
 
 def test_other_threads_leave_the_handlers_alone():

@@ -73,7 +73,14 @@ def test_several_processes_learn_what_one_does(together, case, n_processes):
             np.testing.assert_array_equal(outcome[name], value, err_msg=name)
 
 
-@pytest.mark.parametrize("case", ["complete", "masked"])
+@pytest.mark.parametrize("n_processes", [2, 3])
+@pytest.mark.parametrize("case", learning_together.RESUMED)
+def test_several_processes_go_on_from_a_checkpoint(together, case, n_processes):
+    for rank in range(n_processes):
+        assert_close(dict(np.load(together / f"{case} resumed {n_processes} {rank}.npz")), by_one(case))
+
+
+@pytest.mark.parametrize("case", learning_together.RESUMED)
 def test_one_process_goes_on_where_several_stopped(together, case):
     checkpoint = together / f"{case} checkpoint 2"
     assert json.loads((checkpoint / "state.json").read_text())["iteration"] == learning_together.CHECKPOINT_AFTER

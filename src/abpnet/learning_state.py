@@ -119,7 +119,8 @@ class LearningState:
 
     def follow_first(self) -> None:
         """Where several processes learn as one: stand where the first of them does."""
-        self.restore({name: parallel.from_first(tensor) for name, tensor in self.tensors().items()}, self.facts())
+        tensors = self.tensors()  # in an order that differs between processes once they were read from a file
+        self.restore({name: parallel.from_first(tensors[name]) for name in sorted(tensors)}, self.facts())
 
     def restore(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
         """Go back to what `tensors` and `facts` of an equally built state said.
