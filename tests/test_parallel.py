@@ -11,7 +11,6 @@ import time
 
 import numpy as np
 import pytest
-import safetensors.torch
 import torch
 
 import learning_together
@@ -19,7 +18,7 @@ from abpnet import chance, learning, parallel
 from abpnet.chance import Share
 from abpnet.errors import InputError
 from abpnet.runs import RunFolder
-from commands import run
+from commands import final_tensors, run
 
 LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
 # Too long to end by itself before a test has stopped it.
@@ -144,12 +143,8 @@ def test_batch_normalisation_is_refused(monkeypatch):
         refused(monkeypatch, 2, network)
 
 
-def final_weights(folder):
-    return safetensors.torch.load((folder / "model" / "state.safetensors").read_bytes())
-
-
 def assert_same_run(first, second):
-    one, other = final_weights(first), final_weights(second)
+    one, other = final_tensors(first), final_tensors(second)
     assert one.keys() == other.keys()
     for name, tensor in one.items():
         torch.testing.assert_close(other[name].float(), tensor.float(), rtol=1e-4, atol=1e-4, msg=name)

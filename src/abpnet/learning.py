@@ -41,7 +41,6 @@ FEWEST_WHOLE = 0.5
 ADAM_SECOND_DECAY = 0.99
 # A linear start needs no more than this to be good enough.
 MOST_EXAMPLES_LINEAR, MOST_ENTRIES_LINEAR, LINEAR_ITERATIONS = 2000, 1024, 20
-
 # What makes the examples of a batch depend on one another.
 BATCH_NORMALISATION = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
