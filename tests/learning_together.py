@@ -17,7 +17,7 @@ from abpnet.recipes import RECIPES
 from abpnet.runs import read_folder, write_folder
 
 # 13 examples in batches of 6: the last batch is one example, fewer than there are processes.
-N, BATCH, PASSES, SMALL_STEPS = 13, 6, 20, {"batch_size": 6, "learning_rate": 1e-3}
+N, BATCH, PASSES, SMALL_STEPS = 13, 6, 20, {"batch_size": 6, "learning_rate": 5e-4}
 CASES = {
     "complete": (replace(RECIPES["default"], **SMALL_STEPS), 0.0),
     "masked": (replace(RECIPES["whitened"], **SMALL_STEPS), 0.5),

@@ -286,6 +286,19 @@ def test_factors_have_names(fitted):
     assert list(fitted.get_feature_names_out()) == [f"generatornetwork{factor}" for factor in range(3)]
 
 
+def test_the_emission_is_learned_with_and_kept(tmp_path):
+    x, factors = images(40), {}
+    for name, emission in (("gaussian", abpnet.Gaussian(0.1)), ("laplace", abpnet.Laplace(0.1))):
+        network = GeneratorNetwork(noise_std=0.1, emission=name, **FAST).fit(x)
+        assert network.model_.emission == emission
+        network.save(tmp_path / name)
+        loaded = GeneratorNetwork.load(tmp_path / name)
+        assert loaded.model_.emission == emission
+        factors[name] = network.transform(x)
+        np.testing.assert_array_equal(loaded.transform(x), factors[name])
+    assert np.abs(factors["laplace"] - factors["gaussian"]).mean() > 1e-3
+
+
 def test_max_seconds_stops():
     estimator = GeneratorNetwork(2, max_iter=10**6, max_seconds=1e-9, verbose=False).fit(images())
     assert estimator.n_iter_ <= 1
@@ -300,6 +313,9 @@ def test_max_seconds_stops():
         ({"network": "magic"}, "network must be"),
         ({"noise_std": 0.0}, "noise_std must be"),
         ({"latent_dim": 0}, "latent_dim must be"),
+        ({"emission": "cauchy"}, "emission must be gaussian or laplace; got 'cauchy'"),
+        ({"emission": "laplace", "recipe": "kriged"}, "fields of residuals are Gaussian; emission='laplace' needs"),
+        ({"emission": "laplace", "recipe": "video"}, "learned noise and fields of residuals are Gaussian"),
     ],
 )
 def test_bad_settings_are_named(settings, message):

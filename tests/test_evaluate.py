@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 
+import abpnet
 from abpnet.tasks.evaluate import EvaluateSettings
 from abpnet.tasks.recovery import split
 from commands import run
@@ -92,7 +93,10 @@ def test_saved_runs_are_judged_side_by_side(data, completed, evaluated, tmp_path
         (["--new-images", "4", "--latent-dims", "0"], "--latent-dims must be 1 to"),
         (["--new-images", "4", "--mask", "pepper:0.5"], "belong to --runs"),
         (["--new-images", "4", "--runs", "nowhere"], "nowhere: no such folder"),
-        (["--new-images", "4", "--runs", "nowhere", "--mirror"], "--mirror belongs to learning"),
+        (["--new-images", "4", "--runs", "nowhere", "--mirror"], "--mirror and --versions belong to"),
+        (["--new-images", "4", "--runs", "nowhere", "--versions", "2"], "--mirror and --versions belong to"),
+        (["--new-images", "4", "--versions", "0"], "--versions must be 1 to"),
+        (["--new-images", "4", "--width", "0"], "--width must be 1 to"),
     ],
 )
 def test_settings_that_cannot_be(data, tmp_path, capsys, options, message):
@@ -118,8 +122,30 @@ def test_mirror_images_are_learned_from_and_not_judged(data, tmp_path, evaluated
     table = {row["method"]: row["d = 2"] for row in result["table"]}
     plain = {row["method"]: row["d = 2"] for row in json.loads((evaluated / "result.json").read_text())["table"]}
     assert table["principal components"] == plain["principal components"]
-    assert table["principal components, mirror images as well"] != table["principal components"]
+    assert table["principal components, of all that ours learned from"] != table["principal components"]
     assert table["abpnet"] != plain["abpnet"]
     latents = safetensors.torch.load((out / "model" / "state.safetensors").read_bytes())["latents"]
     assert len(latents) == 20
-    assert "learned from the mirror images" in (out / "report.html").read_text()
+    assert "learned from mirror images or versions" in (out / "report.html").read_text()
+
+
+def test_versions_width_and_emission(data, tmp_path):
+    out, options = tmp_path / "out", ["--versions", "3", "--mirror", "--width", "9", "--emission", "laplace"]
+    assert run("evaluate", data / "images.npz", "--latent-dims", "2", *options, *FAST, "--out", out) == 0
+    network = abpnet.GeneratorNetwork.load(out / "model")
+    assert len(network.latents_) == 60, "ten images and their mirror images, three versions of each"
+    assert network.model_.network.settings["width"] == 9
+    assert network.model_.emission == abpnet.Laplace(0.2)
+    table = {row["method"]: row["d = 2"] for row in json.loads((out / "result.json").read_text())["table"]}
+    assert list(table) == [
+        "abpnet",
+        "principal components",
+        "principal components, of all that ours learned from",
+        "variational auto-encoder (same decoder)",
+        "its decoder, factors inferred as ours",
+        "principal components, factors inferred as ours",
+        "ours / principal components",
+    ]
+    ratio = table["principal components, factors inferred as ours"] / table["principal components"]
+    assert 0.8 < ratio < 1.2
+    assert ratio != 1

@@ -67,6 +67,28 @@ def test_langevin_draws_from_the_exact_posterior_of_the_linear_network(masked, p
             assert_mean(centred, covariance[i, j])
 
 
+@pytest.mark.parametrize("step_size", [0.5, 1.0, 1.5])
+def test_steps_in_the_exact_metric_leave_no_bias_at_any_length(step_size):
+    _, energy, _, exact = linear_case()
+    generator = torch.Generator().manual_seed(1)
+    root = torch.linalg.cholesky(exact.covariance[0])
+    z = exact.mean + torch.randn(N_CHAINS, 3, generator=generator)
+    draws = draw(energy, z, 300, thin=2, warm_up=40, step_size=step_size, generator=generator, root=root)
+    mean, covariance = exact.mean[0].numpy(), exact.covariance[0].numpy()
+    for i in range(3):
+        assert_mean(draws[:, :, i], mean[i])
+        for j in range(i + 1):
+            assert_mean((draws[:, :, i] - mean[i]) * (draws[:, :, j] - mean[j]), covariance[i, j])
+
+
+def test_half_of_the_way_to_the_mode_in_one_step():
+    _, energy, _, exact = linear_case()
+    root = torch.linalg.cholesky(exact.covariance[0])
+    z = exact.mean + torch.randn(N_CHAINS, 3, generator=torch.Generator().manual_seed(1))
+    moved = langevin(energy, z, step_size=1.0, n_steps=1, generator=torch.Generator(), temperature=0.0, root=root)
+    torch.testing.assert_close(moved, (z + exact.mean) / 2, rtol=1e-4, atol=1e-4)
+
+
 def skewed_energy(z):
     """z = log of an exponential variable: mean -gamma, variance pi^2 / 6, and far from symmetric."""
     return (z.exp() - z).sum(1)

@@ -228,12 +228,22 @@ def test_the_running_mean_of_the_precision_is_what_it_says(monkeypatch):
     state, iterations = image_case(replace(SMALL, batch_size=11))
     measured = [torch.eye(3), 5 * torch.eye(3), 2 * torch.eye(3)]
     answers = iter(measured)
-    monkeypatch.setattr(state.model, "latent_precision", lambda *_: next(answers))
+    rows = []
+
+    def answer(z, *_):
+        rows.append(len(z))
+        return next(answers)
+
+    monkeypatch.setattr(state.model, "latent_precision", answer)
+    next(iterations)
     expected = measured[0]
-    for latest in measured:
+    torch.testing.assert_close(state.latent_precision, expected)
+    for latest in measured[1:]:
         next(iterations)
-        expected = 0.95 * expected + 0.05 * latest
+        decay = 0.95 ** (3 / 11)
+        expected = decay * expected + (1 - decay) * latest
         torch.testing.assert_close(state.latent_precision, expected)
+    assert rows == [11, 3, 3], "of the first batch all examples, then every fourth, the first one included"
 
 
 def test_the_learning_rate_is_halved_at_its_horizon():
@@ -313,6 +323,8 @@ def test_weights_of_a_foreign_observation_get_no_gradients():
         ({"temperature": -1}, "temperature must be a number of at least 0"),
         ({"learning_rate_horizon": 0}, "learning_rate_horizon must be a whole number of at least 1"),
         ({"warm_up": True}, "warm_up must be a whole number"),
+        ({"full_rate_inputs": 0}, "full_rate_inputs must be a whole number of at least 1"),
+        ({"step_size": 2.0}, "preconditioned steps of 2 or more run away"),
     ],
     ids=str,
 )

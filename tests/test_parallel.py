@@ -116,6 +116,23 @@ def test_a_share_gets_its_rows_of_what_the_batch_gets(draw):
         assert torch.equal(draw((4,), share.generator), after), "all go on from the same state"
 
 
+@pytest.mark.parametrize("n", [1, 3, 5, 20])
+@pytest.mark.parametrize("n_processes", [1, 2, 3])
+def test_thinned_shares_are_every_fourth_row_of_the_batch(monkeypatch, n, n_processes):
+    monkeypatch.setattr(parallel, "n_processes", lambda: n_processes)
+    rows, of_noise = [], []
+    for rank in range(n_processes):
+        monkeypatch.setattr(parallel.dist, "get_rank", lambda rank=rank: rank)
+        share = parallel.share_of(n, torch.Generator())
+        of_share, thinned = share.thinned(4)
+        mine = torch.arange(n)[share.rows][of_share]
+        assert len(mine) == len(torch.arange(thinned.n)[thinned.rows]) >= 1
+        rows += mine[thinned.kept].tolist()
+        of_noise += torch.arange(thinned.n)[thinned.rows][thinned.kept].tolist()
+    assert rows == list(range(0, n, 4))
+    assert of_noise == list(range(len(rows)))
+
+
 def test_rows_may_be_another_axis():
     whole = chance.uniform((2, 7, 1), torch.Generator().manual_seed(3))
     share = Share(torch.Generator().manual_seed(3), slice(2, 5), 7)

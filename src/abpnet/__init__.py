@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from abpnet.emissions import Gaussian
+from abpnet.emissions import Gaussian, Laplace
 from abpnet.errors import InputError
 from abpnet.evaluation import Evaluation, evaluate
 from abpnet.explaining import infer
@@ -39,6 +39,7 @@ __all__ = [
     "GeneratorNetwork",
     "InputError",
     "Iteration",
+    "Laplace",
     "LearningState",
     "LinearNetwork",
     "Mask",

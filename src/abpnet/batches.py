@@ -12,7 +12,7 @@ from abpnet.arithmetic import autocast, reproducible
 from abpnet.chance import Share
 from abpnet.holding_out import hold_out
 from abpnet.learning_state import LearningState
-from abpnet.model import SCORES_PER_FACTOR, frozen_decoder
+from abpnet.model import SCORES_PER_FACTOR, Decoder, frozen_decoder
 from abpnet.observations import Complete, Mask, Observation, Projection, unmasked
 from abpnet.optimizing import set_rate
 from abpnet.recipes import Recipe
@@ -20,8 +20,21 @@ from abpnet.recording import Recorded
 
 __all__ = ["batch_step"]
 
-# Decay per batch of the running mean of the latent factors' posterior precision.
-PRECISION_DECAY = 0.95
+# The running mean of the latent factors' posterior precision: of each batch every fourth example adds to it, and it
+# decays as if all of them did, by this much per batch.
+SCORED_EVERY, PRECISION_DECAY = 4, 0.95
+
+
+def _track_precision(state: LearningState, z: Tensor, observation: Observation, share: Share, decoder: Decoder) -> None:
+    """Move the running mean of the posterior precision of the latent factors; the first batch sets it."""
+    if not state.updates:
+        latest = state.model.latent_precision(z, share, observation, decoder, SCORES_PER_FACTOR)
+        state.latent_precision.copy_(parallel.mean(latest, share))
+        return
+    rows, few = share.thinned(SCORED_EVERY)
+    index = torch.arange(len(z), device=z.device)[rows]
+    latest = state.model.latent_precision(z[rows], few, observation.select(index), decoder)
+    state.latent_precision.lerp_(parallel.mean(latest, few), 1 - PRECISION_DECAY ** (few.n / share.n))
 
 
 def _explain_away(
@@ -40,10 +53,7 @@ def _explain_away(
         )
     root = None
     if recipe.preconditioned:
-        decay = PRECISION_DECAY if state.updates else 0.0
-        n_scores = 0 if state.updates else SCORES_PER_FACTOR
-        latest = model.latent_precision(z, share, observation, decoder, n_scores)
-        state.latent_precision.lerp_(parallel.mean(latest, share), 1 - decay)
+        _track_precision(state, z, observation, share, decoder)
         root = inference.precondition(state.latent_precision)
     return inference.langevin(
         lambda factors: model.energy(factors, y, observation, decoder),

@@ -40,6 +40,18 @@ class Share:
         """Of the share's own rows, those that count: all, or none."""
         return slice(0 if self.is_spare else None)
 
+    def thinned(self, every: int) -> tuple[slice, Share]:
+        """Of the batch only each so-manieth row, the first one included.
+
+        Returns:
+            Which of the share's rows these are, and the share of them in the smaller batch.
+        """
+        first, end, n = (-(-position // every) for position in (self.rows.start or 0, self.rows.stop, self.n))
+        start = first * every - (self.rows.start or 0)
+        if first < end:
+            return slice(start, None, every), Share(self.generator, slice(first, end), n, self.is_spare)
+        return slice(1), Share(self.generator, slice(1), n, is_spare=True)
+
 
 Chance = torch.Generator | Share
 

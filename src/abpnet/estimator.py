@@ -31,7 +31,7 @@ from abpnet.arrays import (
     without_hidden,
 )
 from abpnet.chance import seed_for
-from abpnet.emissions import Gaussian
+from abpnet.emissions import EMISSIONS
 from abpnet.estimator_settings import check_settings, device_of, latent_shape_of
 from abpnet.explaining import decode, explain, linear_start, posterior_draws, regress
 from abpnet.factor_analysis import FactorAnalysis
@@ -69,6 +69,7 @@ class GeneratorNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         network: "auto", or any `torch.nn.Module` that maps (n, *latent_shape) to (n, *shape) and treats the examples
             of a batch independently of one another.
         noise_std: Standard deviation sigma of the noise in the units of the data, or its start if it is learned.
+        emission: What the noise is like: "gaussian", or "laplace" with heavier tails (see `Laplace`).
         recipe: Name of one of `recipes.RECIPES`, such as "default", "whitened" or "paper", or a `Recipe`.
         max_iter: Passes over the examples at most.
         max_seconds: Seconds of learning at most.
@@ -93,6 +94,7 @@ class GeneratorNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         latent_dim: int | tuple[int, ...] = 100,
         network: str | nn.Module = "auto",
         noise_std: float = 0.3,
+        emission: str = "gaussian",
         recipe: str | Recipe = "default",
         max_iter: int = 600,
         max_seconds: float | None = None,
@@ -104,6 +106,7 @@ class GeneratorNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         self.latent_dim = latent_dim
         self.network = network
         self.noise_std = noise_std
+        self.emission = emission
         self.recipe = recipe
         self.max_iter = max_iter
         self.max_seconds = max_seconds
@@ -363,7 +366,8 @@ class GeneratorNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
     def _build_model(self, shape: Sequence[int] | None, generator: torch.Generator, indirect: bool) -> GeneratorModel:
         latent_shape = latent_shape_of(self.latent_dim)
         network = chosen_network(self.network, latent_shape, shape, indirect, generator)
-        return GeneratorModel(network, latent_shape, emission=Gaussian(float(self.noise_std))).to(generator.device)
+        emission = EMISSIONS[self.emission](float(self.noise_std))
+        return GeneratorModel(network, latent_shape, emission=emission).to(generator.device)
 
     def _choose_precision(self, y: Tensor, observation: Observation, recipe: Recipe) -> dict[str, Any]:
         """The precision asked for, or the outcome of a trial on the first batch."""

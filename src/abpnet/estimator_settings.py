@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from abpnet.arithmetic import PRECISIONS
+from abpnet.emissions import EMISSIONS
 from abpnet.recipes import RECIPES, Recipe
 
 __all__ = ["SMALLEST_NOISE", "check_settings", "device_of", "latent_shape_of"]
@@ -40,11 +41,18 @@ def check_settings(estimator: Any) -> Recipe:
         raise ValueError(f"noise_std must be {SMALLEST_NOISE:g} to {1 / SMALLEST_NOISE:g}, got {noise_std!r}")
     if min(latent_shape_of(estimator.latent_dim), default=0) < 1:
         raise ValueError(f"latent_dim must be at least 1, or a shape such as (8, 7, 7); got {estimator.latent_dim!r}")
-    if isinstance(recipe, Recipe):
-        return recipe
-    if recipe not in RECIPES:
-        raise ValueError(f"recipe must be {', '.join(RECIPES)} or an abpnet.Recipe; got {recipe!r}")
-    return RECIPES[recipe]
+    if estimator.emission not in EMISSIONS:
+        raise ValueError(f"emission must be {' or '.join(EMISSIONS)}; got {estimator.emission!r}")
+    if not isinstance(recipe, Recipe):
+        if recipe not in RECIPES:
+            raise ValueError(f"recipe must be {', '.join(RECIPES)} or an abpnet.Recipe; got {recipe!r}")
+        recipe = RECIPES[recipe]
+    if estimator.emission != "gaussian" and (recipe.learn_noise or recipe.residuals != "white"):
+        raise ValueError(
+            f"learned noise and fields of residuals are Gaussian; emission={estimator.emission!r} needs a recipe with "
+            "learn_noise=False and residuals='white'"
+        )
+    return recipe
 
 
 def latent_shape_of(latent_dim: Any) -> tuple[int, ...]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from abpnet.emissions import Gaussian
+from abpnet.emissions import Gaussian, Laplace
 from abpnet.explaining import MODE_STEPS, as_model, decode, explain, linear_start, regress
 from abpnet.metrics import error
 from abpnet.model import GeneratorModel
@@ -76,13 +77,14 @@ def evaluate(
     def explained(y: Tensor, observation: Observation, louder: float = 1.0) -> Tensor:
         measured = model
         if louder != 1.0:
-            measured = GeneratorModel(model.network, model.latent_shape, model.prior, Gaussian(louder * sigma))
+            noise = replace(emission, noise_std=louder * emission.noise_std)
+            measured = GeneratorModel(model.network, model.latent_shape, model.prior, noise)
         y, seen = hide_missing(y, observation)
         start = linear_start(line, y, seen, model.latent_shape, tuple(x.shape[1:]))
         z = explain(measured, y, seen, start, precision, n_steps)
         return decode(model, z, precision)
 
-    sigma = model.emission.noise_std if isinstance(model.emission, Gaussian) else noise_std
+    emission = model.emission if isinstance(model.emission, Gaussian | Laplace) else Gaussian(noise_std)
     truth = x.numpy()
     reconstruction = error(explained(x, Complete()).numpy(), truth)
     completion = recovery = None

@@ -75,9 +75,10 @@ def langevin_noise(
     temperature: float = 1.0,
     root: Float[Tensor, "d d"] | None = None,
 ) -> Float[Tensor, "n *latent"]:
-    """What chance adds to z in one step: `s sqrt(T) R u`, `u ~ N(0, I)`; arguments as `langevin`."""
+    """What chance adds to z in one step: `s sqrt(T) u`, or `s sqrt(T (1 - s^2 / 4)) R u`; arguments as `langevin`."""
     noise = normal(z.shape, generator).to(z)
-    noise = noise if root is None else _apply(root, noise)
+    if root is not None:
+        noise, temperature = _apply(root, noise), temperature * (1 - step_size**2 / 4)
     return (step_size * math.sqrt(temperature)) * noise
 
 
@@ -92,16 +93,18 @@ def langevin(
     temperature: float = 1.0,
     root: Float[Tensor, "d d"] | None = None,
 ) -> Float[Tensor, "n *latent"]:
-    """Langevin dynamics: `z <- z - (s^2 / 2) P dE/dz + s sqrt(T) R u`, `u ~ N(0, I)`.
+    """Langevin dynamics: `z <- z - (s^2 / 2) dE/dz + s sqrt(T) u`, `u ~ N(0, I)` (Han et al. 2017, equation 8).
 
-    Han et al. (2017), equation 8, at T = 1 and P = R = I. Its equilibrium is p(z | y)^(1/T) for every P = R R^T, up to
-    a bias that vanishes with s. In the metric of a given R the drift is truncated far from equilibrium (Roberts and
-    Tweedie 1996, section 1.4.1), so that chains which start badly come back instead of blowing up.
+    In the metric P = R R^T of a given R: `z <- z - (s^2 / 2) P dE/dz + s sqrt(T (1 - s^2 / 4)) R u`. The equilibrium is
+    p(z | y)^(1/T) up to a bias that vanishes with s; with R, none is left at any s below 2 where the posterior is
+    normal and P its covariance: a step then goes the share s^2 / 2 of the way to the mode, and the noise makes up for
+    exactly that. There the drift is truncated far from equilibrium (Roberts and Tweedie 1996, section 1.4.1), so that
+    chains which start badly come back instead of blowing up.
 
     Args:
         energy: E(z) of each example.
         z: Where the chains stand.
-        step_size: s.
+        step_size: s; below 2 with a root.
         n_steps: Number of steps.
         generator: Source of u, on its own device.
         temperature: T; 0 is gradient descent, exactly.

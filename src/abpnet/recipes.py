@@ -38,7 +38,8 @@ class Recipe:
     """Settings of alternating back-propagation.
 
     Attributes:
-        step_size: Langevin step s; in units of the posterior's standard deviation if preconditioned.
+        step_size: Langevin step s; in units of the posterior's standard deviation, and below 2, if preconditioned: 1
+            goes half of the way to the mode.
         n_steps: Langevin steps for every example in each iteration.
         preconditioned: Whether steps follow the metric of the Fisher information of the latent factors.
         temperature: 1 = Langevin dynamics, 0 = alternating gradient descent.
@@ -100,6 +101,8 @@ class Recipe:
                 raise ValueError(f"{name} must be {kind} of at least {least}; got {value!r}")
         if self.learn_noise and self.residuals == "whitened":
             raise ValueError("residuals='whitened' has the noise in its field; learn_noise must be False with it")
+        if self.preconditioned and self.step_size >= 2:
+            raise ValueError(f"preconditioned steps of 2 or more run away; got step_size={self.step_size}")
         if not 0 <= self.held_out < 2:
             raise ValueError(f"held_out must be 0 (nothing) or a share of an image's side below 2; got {self.held_out}")
         if self.held_out and self.learn_noise:
@@ -133,7 +136,7 @@ RECIPES = {
     ),
     # Chains are warm, so time is better spent on many small updates than on many Langevin steps (docs/method.md).
     "default": Recipe(
-        step_size=0.5,
+        step_size=1.0,
         n_steps=2,
         preconditioned=True,
         temperature=1.0,
@@ -203,6 +206,7 @@ RECIPES["objects"] = replace(RECIPES["default"], weight_decay=0.0)
 # Where observations say less about the factors, chains follow slowly: more Langevin steps, smaller ones of the weights.
 RECIPES["partial"] = replace(
     RECIPES["default"],
+    step_size=0.5,
     n_steps=5,
     learning_rate=2e-3,
     learning_rate_horizon=None,
@@ -211,7 +215,7 @@ RECIPES["partial"] = replace(
     batch_size=100,
 )
 # Images behind measurements: what the factors leave of these tells about the images as well.
-RECIPES["indirect"] = replace(RECIPES["default"], residuals="kriged")
+RECIPES["indirect"] = replace(RECIPES["default"], step_size=0.5, residuals="kriged")
 # Images with hidden pixels: their observed neighbours tell about them.
 RECIPES["kriged"] = replace(RECIPES["partial"], residuals="kriged", held_out=0.7)
 # Images of which little is observed: factors that take neighbours for independent witnesses believe them too much.

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from abpnet.emissions import Gaussian
+from abpnet.emissions import EMISSIONS
 from abpnet.errors import InputError
 from abpnet.estimator_settings import device_of
 from abpnet.factor_analysis import FactorAnalysis
@@ -54,7 +54,7 @@ def save(estimator: Any, folder: Path) -> None:
         "latent_shape": model.latent_shape,
         "signal_shape": estimator.signal_shape_,
         "n_features_in": estimator.n_features_in_,
-        "noise_std": model.emission.noise_std if isinstance(model.emission, Gaussian) else None,
+        "noise_std": model.emission.noise_std,
         "equivalent_noise": estimator.equivalent_noise_,
         "measurement_noise": estimator.measurement_noise_,
         "precision": estimator.precision_,
@@ -109,7 +109,7 @@ def _build(
     if isinstance(settings["latent_dim"], list):
         settings["latent_dim"] = tuple(settings["latent_dim"])
     estimator = kind(**settings)
-    emission = Gaussian(facts["noise_std"])
+    emission = EMISSIONS[estimator.emission](facts["noise_std"])
     estimator.model_ = GeneratorModel(learned, facts["latent_shape"], emission=emission).to(device_of(estimator.device))
     if tensors["latents"].shape[1:] != estimator.model_.latent_shape:
         raise InputError(f"{folder}: damaged (factors of shape {tuple(tensors['latents'].shape)})")

@@ -1,6 +1,8 @@
 import numpy as np
 import pytest
+import torch
 
+from abpnet import Gaussian, Laplace, infer
 from abpnet.baselines import low_rank
 
 
@@ -48,3 +50,23 @@ def test_the_rank_is_chosen_on_entries_held_back(rank):
 def test_the_choice_does_not_depend_on_what_is_missing_elsewhere():
     _, incomplete = data(n=10, size=2)
     assert low_rank.choose_rank(incomplete, np.random.default_rng(0)) == 1
+
+
+def test_components_are_a_linear_generator():
+    complete, _ = data(noise=0.1)
+    new = complete.copy()
+    new[:, ::7] += 3.0  # a few entries far off
+    model = low_rank.as_model(complete, 3, Gaussian(0.01))
+    by_projection = low_rank.reconstruct(complete, new, 3)
+    errors = {}
+    for emission in (Gaussian(0.01), Laplace(0.01)):
+        model = low_rank.as_model(complete, 3, emission)
+        with torch.no_grad():
+            rebuilt = model(infer(model, torch.from_numpy(new))).numpy()
+        errors[type(emission)] = np.abs(rebuilt - complete).mean()
+        if isinstance(emission, Gaussian):
+            np.testing.assert_allclose(rebuilt, by_projection, atol=0.01)
+    assert errors[Laplace] < 0.3 * errors[Gaussian]
+    drawn = model.sample(20_000, torch.Generator().manual_seed(0)).numpy()
+    np.testing.assert_allclose(drawn.mean(0), complete.mean(0), atol=0.1)
+    assert drawn.var(0).sum() == pytest.approx(complete.var(0).sum(), rel=0.05)

@@ -5,10 +5,16 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from jaxtyping import Float
+from sklearn.decomposition import PCA
 from sklearn.utils.extmath import randomized_svd
 
-__all__ = ["Components", "choose_rank", "complete", "fit", "reconstruct"]
+from abpnet.emissions import Emission
+from abpnet.model import GeneratorModel
+from abpnet.networks.vectors import LinearNetwork
+
+__all__ = ["Components", "as_model", "choose_rank", "complete", "fit", "reconstruct"]
 
 RANKS = (2, 5, 10, 20, 40, 80)
 MOST_ROUNDS = 100
@@ -108,6 +114,28 @@ def choose_rank(values: Float[np.ndarray, "n D"], rng: np.random.Generator) -> i
     return min(errors, key=lambda rank: errors[rank]) if errors else 1
 
 
+def _components(train: np.ndarray, n_components: int) -> PCA:
+    vectors = train.reshape(len(train), -1)
+    return PCA(min(n_components, *vectors.shape), random_state=0).fit(vectors)
+
+
+def as_model(train: Float[np.ndarray, "n *shape"], n_components: int, emission: Emission) -> GeneratorModel:
+    """Principal components as a linear generator, each factor of variance 1, with any emission.
+
+    Args:
+        train: Signals that the components are of.
+        n_components: How many; fewer if there are not as many.
+        emission: What is left unexplained.
+    """
+    components = _components(train, n_components)
+    network = LinearNetwork(components.n_components_, train.shape[1:])
+    loadings = components.components_.T * np.sqrt(components.explained_variance_)
+    with torch.no_grad():
+        network.loadings.weight.copy_(torch.from_numpy(loadings))
+        network.loadings.bias.copy_(torch.from_numpy(components.mean_))
+    return GeneratorModel(network, (components.n_components_,), emission=emission)
+
+
 def reconstruct(
     train: Float[np.ndarray, "n *shape"], new: Float[np.ndarray, "m *shape"], n_components: int
 ) -> Float[np.ndarray, "m *shape"]:
@@ -118,8 +146,5 @@ def reconstruct(
         new: Signals to reconstruct.
         n_components: How many; fewer if there are not as many.
     """
-    from sklearn.decomposition import PCA
-
-    vectors = train.reshape(len(train), -1)
-    components = PCA(min(n_components, *vectors.shape), random_state=0).fit(vectors)
+    components = _components(train, n_components)
     return components.inverse_transform(components.transform(new.reshape(len(new), -1))).reshape(new.shape)

@@ -7,8 +7,10 @@ from abpnet.data.builtin import digits, sound_recording, spots, texture_photogra
 from abpnet.data.images import load_image, load_images, save_image
 from abpnet.data.masks import draw_mask, pepper, region
 from abpnet.data.sounds import load_sound, save_sound
+from abpnet.data.variations import Variation, vary
 
 __all__ = [
+    "Variation",
     "digits",
     "draw_mask",
     "load_image",
@@ -21,4 +23,5 @@ __all__ = [
     "sound_recording",
     "spots",
     "texture_photograph",
+    "vary",
 ]

@@ -87,13 +87,16 @@ NETWORKS: dict[str, type[nn.Module]] = {
 }
 
 
-def auto_network(latent_shape: Sequence[int], shape: Sequence[int], indirect: bool = False) -> nn.Module:
+def auto_network(
+    latent_shape: Sequence[int], shape: Sequence[int], indirect: bool = False, width: int = AUTO_WIDTH
+) -> nn.Module:
     """The network that suits signals of this shape: images, small images and vectors; not yet initialised.
 
     Args:
         latent_shape: (d,).
         shape: Shape of one signal.
         indirect: Whether only measurements of the signals are observed.
+        width: Channels of the first map, or units of each layer.
 
     Raises:
         ValueError: If the latent factors form a map, which calls for a network of the caller's choice.
@@ -104,11 +107,11 @@ def auto_network(latent_shape: Sequence[int], shape: Sequence[int], indirect: bo
         )
     with torch.device("meta"):
         if len(shape) == 1:
-            return VectorNetwork(latent_shape[0], shape)
+            return VectorNetwork(latent_shape[0], shape, width)
         if len(shape) in (2, 3) and min(shape[-2:]) >= (SMALLEST_INDIRECT if indirect else SMALLEST_DECONVOLVED):
             contrast = FAINT if indirect else 1.0
-            return ObjectNetwork(latent_shape[0], shape, AUTO_WIDTH, initial_contrast=contrast, repeat=indirect)
-        return VectorNetwork(latent_shape[0], shape, bounded=True)
+            return ObjectNetwork(latent_shape[0], shape, width, initial_contrast=contrast, repeat=indirect)
+        return VectorNetwork(latent_shape[0], shape, width, bounded=True)
 
 
 def chosen_network(

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -15,8 +15,11 @@ import tyro
 from abpnet import figures, metrics, report
 from abpnet.baselines import low_rank, vae
 from abpnet.data.masks import draw_mask
+from abpnet.data.variations import vary
 from abpnet.errors import InputError
 from abpnet.evaluation import evaluate
+from abpnet.model import GeneratorModel
+from abpnet.networks.building import AUTO_WIDTH, auto_network
 from abpnet.observations import Projection
 from abpnet.progress import show_stage
 from abpnet.runs import RunFolder
@@ -25,16 +28,18 @@ from abpnet.tasks.session import check_number, curves, learn, load_model, new_ne
 
 __all__ = ["EvaluateSettings", "run"]
 
-COMPONENTS, MIRRORED_COMPONENTS, ENCODED, EXPLAINED = (
+COMPONENTS, MORE_COMPONENTS, EXPLAINED_COMPONENTS, ENCODED, EXPLAINED = (
     "principal components",
-    "principal components, mirror images as well",
+    "principal components, of all that ours learned from",
+    "principal components, factors inferred as ours",
     "variational auto-encoder (same decoder)",
     "its decoder, factors inferred as ours",
 )
+MOST_VERSIONS, MOST_CHANNELS = 1000, 4096
 EXPLANATION = (
     "Error on new images, none of which was learned from: mean absolute difference as a fraction of the dynamic range."
 )
-MIRRORED = " Ours and the auto-encoder learned from the mirror images of the training images as well."
+MORE = " Ours and the auto-encoder learned from mirror images or versions of the training images as well."
 SAVED_EXPLANATION = (
     f"{EXPLANATION} Reconstruction: all pixels observed. Completion: hidden pixels. Recovery: projections observed."
 )
@@ -58,6 +63,13 @@ class EvaluateSettings(ImageSettings):
     """Numbers of latent factors; one model is learned for each."""
     mirror: bool = False
     """Learn from the mirror image of every training image as well: for faces and the like, which could be either."""
+    versions: int = 1
+    """Learn from so many versions of every training image: itself, and others shifted, turned, scaled, bent and lit a
+    little differently."""
+    width: int = AUTO_WIDTH
+    """Channels of the network's first map, or units of its layers: wider ones explain more, and learn slower."""
+    emission: Literal["gaussian", "laplace"] = "gaussian"
+    """What the factors leave unexplained is like: laplace has heavier tails, and smaller absolute errors."""
     runs: tuple[str, ...] = ()
     """Folders of finished runs to judge, instead of learning."""
     mask: str | None = None
@@ -74,8 +86,10 @@ class EvaluateSettings(ImageSettings):
             raise InputError("--latent-dims: give at least one number, and none twice")
         for latent_dim in self.latent_dims:
             check_number("--latent-dims", latent_dim, 1, MOST_FACTORS)
-        if self.runs and self.mirror:
-            raise InputError("--mirror belongs to learning; with --runs nothing is learned")
+        check_number("--versions", self.versions, 1, MOST_VERSIONS)
+        check_number("--width", self.width, 1, MOST_CHANNELS)
+        if self.runs and (self.mirror or self.versions > 1):
+            raise InputError("--mirror and --versions belong to learning; with --runs nothing is learned")
         if not self.runs and (self.mask is not None or self.measurements is not None):
             raise InputError(
                 "--mask and --measurements belong to --runs; what is learned here is judged on whole images"
@@ -89,8 +103,15 @@ def _error(truth: np.ndarray, estimate: np.ndarray) -> float:
 def _judge(settings: EvaluateSettings, folder: RunFolder, train: np.ndarray, new: np.ndarray) -> dict[str, Any]:
     """Learn with one number of factors, reconstruct the new images by every method, and draw them."""
     (latent_dim,) = settings.latent_dims
-    network = new_network(settings, latent_dim=latent_dim, noise_std=settings.noise_std)
+    network = new_network(
+        settings,
+        latent_dim=latent_dim,
+        noise_std=settings.noise_std,
+        emission=settings.emission,
+        network=auto_network((latent_dim,), train.shape[1:], width=settings.width),
+    )
     learned = np.concatenate([train, train[..., ::-1]]) if settings.mirror else train
+    learned = vary(learned, settings.versions, settings.seed)
     network = learn(network, learned, folder, title=f"learning, d = {latent_dim}")
     last = folder.metrics()[-1]
     pictures = {"original": new}
@@ -106,8 +127,8 @@ def _judge(settings: EvaluateSettings, folder: RunFolder, train: np.ndarray, new
     compare(OURS, lambda: network.reconstruct(new), last["seconds"])
     if settings.baselines:
         compare(COMPONENTS, lambda: low_rank.reconstruct(train, new, latent_dim))
-        if settings.mirror:
-            compare(MIRRORED_COMPONENTS, lambda: low_rank.reconstruct(learned, new, latent_dim))
+        if len(learned) > len(train):
+            compare(MORE_COMPONENTS, lambda: low_rank.reconstruct(learned, new, latent_dim))
         generator = torch.Generator(next(network.model_.parameters()).device).manual_seed(settings.seed)
         with show_stage(f"d = {latent_dim}: learning the auto-encoder"):
             encoded = vae.learn(
@@ -121,8 +142,16 @@ def _judge(settings: EvaluateSettings, folder: RunFolder, train: np.ndarray, new
             )
         spent = encoded.history[-1]["seconds"]
         compare(ENCODED, lambda: vae.reconstruct(encoded, torch.from_numpy(new)).numpy(), spent)
-        judged = evaluate(encoded.model, torch.from_numpy(new), precision=encoded.precision)
+        ours, images = network.model_, torch.from_numpy(new)
+        judged = evaluate(
+            GeneratorModel(encoded.model.network, ours.latent_shape, emission=ours.emission),
+            images,
+            precision=encoded.precision,
+        )
         rows.append({"method": EXPLAINED, "error": judged.reconstruction, "seconds": None})
+        if settings.emission != "gaussian":
+            judged = evaluate(low_rank.as_model(train, latent_dim, ours.emission), images)
+            rows.append({"method": EXPLAINED_COMPONENTS, "error": judged.reconstruction, "seconds": None})
     shown = {name: np.clip(images[:SHOWN], -1, 1) for name, images in pictures.items()}
     picture = figures.rows_of_images(shown, max(1, 64 // new.shape[-1]))
     figures.save_picture(folder.path / "reconstructions.png", picture)
@@ -222,7 +251,7 @@ def run(settings: EvaluateSettings, folder: RunFolder) -> dict[str, Any]:
             picture = report.picture(part.path / "reconstructions.png", "New images.", pixelated=True)
             sections[f"{latent_dim} factors"] = [picture]
         result["table"] = _table(result["models"])
-        explanation = EXPLANATION + MIRRORED * settings.mirror
+        explanation = EXPLANATION + MORE * (settings.mirror or settings.versions > 1)
     errors = [report.table(result["table"], ours=OURS), report.paragraph(explanation)]
     sections = {"Errors": errors, **sections, "How to get this again": reproduction(settings, folder)}
     report.write_report(folder.path / "report.html", f"{len(new)} new images: {settings.source}", sections)
