@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from abpnet.disk import RowsOnDisk
 from abpnet.emissions import Gaussian
 from abpnet.errors import InputError
 from abpnet.evaluation import Evaluation, evaluate
@@ -47,6 +48,7 @@ __all__ = [
     "PatchworkNetwork",
     "Projection",
     "Recipe",
+    "RowsOnDisk",
     "SoundNetwork",
     "SoundStatistics",
     "SpaceTimeNetwork",

@@ -11,20 +11,23 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Generator
+from collections.abc import Generator, Iterable, Iterator
 from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from abpnet import factor_analysis, residuals
+from abpnet.ahead import prepared_ahead
 from abpnet.batches import batch_step
+from abpnet.disk import Rows, RowsOnDisk, hidden
+from abpnet.errors import InputError
 from abpnet.explaining import decode
 from abpnet.latents import Latents
 from abpnet.learning_state import Iteration, LearningState
 from abpnet.metrics import DYNAMIC_RANGE, latent_moments
 from abpnet.model import GeneratorModel
-from abpnet.observations import Complete, Observation, as_observation, hide_missing, unmasked
+from abpnet.observations import Complete, Observation, unmasked
 from abpnet.projected_residuals import estimate_projected, matrix_of
 from abpnet.recipes import Recipe
 from abpnet.residuals import ResidualField
@@ -38,8 +41,10 @@ PASSES_BEFORE_FIELD = 5
 FEWEST_WHOLE = 0.5
 # Few hundred updates must do: the second moments forget faster than usual.
 ADAM_SECOND_DECAY = 0.99
-# A linear start needs no more than this to be good enough.
+# A linear start needs no more than this to be good enough; nor does the field of residuals need more examples.
 MOST_EXAMPLES_LINEAR, MOST_ENTRIES_LINEAR, LINEAR_ITERATIONS = 2000, 1024, 20
+# Examples of which some entries are taken, and chains that are drawn, at a time.
+EXAMPLES, CHAINS = 64, 2**14
 
 
 @runtime_checkable
@@ -50,37 +55,48 @@ class Regressing(Protocol):
         """Set weights by least squares of y on z."""
 
 
+def _some(count: int, most: int, generator: torch.Generator) -> Tensor:
+    """Indices drawn at random, in ascending order, on the CPU."""
+    return torch.randperm(count, generator=generator, device=generator.device)[:most].sort().values.cpu()
+
+
+def _some_examples(y: Rows) -> Tensor:
+    """Examples from which something is estimated once: all, or as many of them as will do, the same every time."""
+    return _some(len(y), MOST_EXAMPLES_LINEAR, torch.Generator().manual_seed(0))
+
+
 def _start_of_chains(
-    model: GeneratorModel, y: Tensor, observation: Observation, recipe: Recipe, generator: torch.Generator
+    model: GeneratorModel, y: Rows, observation: Observation, recipe: Recipe, generator: torch.Generator
 ) -> Latents:
-    if recipe.start == "prior" or len(model.latent_shape) > 1:
-        return Latents(model.prior.sample((len(y), *model.latent_shape), generator).cpu())
-    flat = y.flatten(1)
-    observed = observation.observed
-    observed = None if observed is None else observed.expand_as(y).flatten(1)
+    shape = model.latent_shape
+    latents = Latents.temporary(len(y), shape) if isinstance(y, RowsOnDisk) else Latents(torch.empty(len(y), *shape))
+    if recipe.start == "prior" or len(shape) > 1:
+        for rows in torch.arange(len(y)).split(CHAINS):
+            latents.write(rows, model.prior.sample((len(rows), *shape), generator))
+        return latents
+    entries = _some(math.prod(y.shape[1:]), MOST_ENTRIES_LINEAR, generator)
+    examples = _some(len(y), MOST_EXAMPLES_LINEAR, generator)
 
-    def some(count: int, most: int) -> Tensor:
-        order = torch.randperm(count, generator=generator, device=generator.device).to(y.device)
-        return order[:most].sort().values
+    def read(rows: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Some entries of these examples, and which were observed; few examples at a time have them all in memory."""
+        values, seen = [], []
+        for index in rows.split(EXAMPLES):
+            values.append(y[index].flatten(1)[:, entries])
+            observed = observation.select(index).observed
+            if observed is not None:
+                seen.append(observed.expand(len(index), *y.shape[1:]).flatten(1)[:, entries].to(y.device))
+        return torch.cat(values), torch.cat(seen) if seen else None
 
-    entries, examples = some(flat.shape[1], MOST_ENTRIES_LINEAR), some(len(y), MOST_EXAMPLES_LINEAR)
-    flat, observed = flat[:, entries], None if observed is None else observed[:, entries]
-    linear = factor_analysis.fit(
-        flat[examples],
-        model.latent_shape[0],
-        None if observed is None else observed[examples],
-        max_iter=LINEAR_ITERATIONS,
-    )
-    means = [
-        factor_analysis.posterior(linear, flat[rows], None if observed is None else observed[rows]).mean
-        for rows in torch.arange(len(y)).split(MOST_EXAMPLES_LINEAR)
-    ]
-    return Latents(torch.cat(means).cpu())
+    values, observed = read(examples)
+    linear = factor_analysis.fit(values, shape[0], observed, max_iter=LINEAR_ITERATIONS)
+    for rows in torch.arange(len(y)).split(MOST_EXAMPLES_LINEAR):
+        latents.write(rows, factor_analysis.posterior(linear, *read(rows)).mean)
+    return latents
 
 
 def begin(
     model: GeneratorModel,
-    y: Tensor,
+    y: Rows,
     observation: Observation | None = None,
     *,
     recipe: Recipe,
@@ -90,15 +106,16 @@ def begin(
 
     Args:
         model: Whose weights are to be learned; changed in place later on.
-        y: (n, *measured) observations, NaN = missing.
+        y: (n, *measured) observations, NaN = missing; or `RowsOnDisk`, whose chains are on disk as well.
         observation: How y came about; complete by default.
         recipe: How to learn.
         generator: Source of all chance, on the device of the model.
     """
-    y, observation = hide_missing(y, as_observation(observation))
+    y, observation = hidden(y, observation)
     latents = _start_of_chains(model, y, observation, recipe, generator)
     if isinstance(model.network, Regressing) and isinstance(observation, Complete):
-        model.network.regress(latents.values.to(y.device), y)
+        some = _some_examples(y)
+        model.network.regress(latents.read(some, y.device), y[some])
     weights = dict(model.network.named_parameters())
     if recipe.optimizer == "adam":
         optimizer: torch.optim.Optimizer = torch.optim.AdamW(
@@ -122,15 +139,31 @@ def begin(
     )
 
 
-def _are_images(y: Tensor, observation: Observation) -> bool:
+def _in_memory(y: Rows) -> Tensor:
+    """What has to be in memory as a whole, to be whitened.
+
+    Raises:
+        InputError: If it is on disk.
+    """
+    if isinstance(y, RowsOnDisk):
+        raise InputError(
+            "residuals='whitened' keeps in memory what it makes of all examples; of those on disk choose another "
+            "recipe, such as 'kriged', or pass them as an array in memory: np.array(X)"
+        )
+    return y
+
+
+def _are_images(y: Rows, observation: Observation) -> bool:
     """Whether signals themselves are observed, whole or in part, and have channels, height and width."""
     return y.dim() == 4 and isinstance(unmasked(observation), Complete)
 
 
 def estimate_residuals(
-    state: LearningState, y: Tensor, observation: Observation, precision: str = "float32"
+    state: LearningState, y: Rows, observation: Observation, precision: str = "float32"
 ) -> tuple[ResidualField | None, float]:
     """The field of the residuals at the chains, and the standard deviation of the noise of measurements themselves.
+
+    Both from all examples, or from `MOST_EXAMPLES_LINEAR` of them that are drawn at random.
 
     None and 0 if the signal is no image (channels, height, width), or is seen through measurements of which
     `projected_residuals.matrix_of` knows no matrix.
@@ -144,7 +177,9 @@ def estimate_residuals(
         observation: How they came about.
         precision: Arithmetic inside the network.
     """
-    signals = decode(state.model, state.latents.values, precision)
+    some = _some_examples(y)
+    y, observation = y[some], observation.select(some)
+    signals = decode(state.model, state.latents.read(some, torch.device("cpu")), precision)
     if signals.dim() != 4:
         return None, 0.0
     if not _are_images(y, observation):
@@ -168,9 +203,20 @@ def estimate_residuals(
     return residuals.estimate(y.cpu() - signals, observed.bool()), 0.0
 
 
+def _batches(
+    indices: Iterable[Tensor], y: Rows, observation: Observation
+) -> Iterator[tuple[Tensor, tuple[Tensor, Observation]]]:
+    """Each batch's indices, observations, and how these came about; of rows on disk, one batch is read ahead."""
+
+    def read(index: Tensor) -> tuple[Tensor, Observation]:
+        return y[index], observation.select(index)
+
+    return prepared_ahead(read, indices) if isinstance(y, RowsOnDisk) else ((index, read(index)) for index in indices)
+
+
 def alternate(
     model: GeneratorModel,
-    y: Tensor,
+    y: Rows,
     observation: Observation | None = None,
     *,
     recipe: Recipe,
@@ -185,8 +231,8 @@ def alternate(
 
     Args:
         model: Learned in place.
-        y: (n, *measured) observations, NaN = missing.
-        observation: How y came about; complete by default.
+        y: (n, *measured) observations, NaN = missing; or `RowsOnDisk`, read batch by batch, one ahead.
+        observation: How y came about; complete by default. Rows on disk know theirs.
         recipe: How to learn.
         state: Where to go on from; a new start by default.
         generator: Source of all chance of a new start; seeded with 0 by default.
@@ -194,29 +240,34 @@ def alternate(
 
     Yields:
         A summary after each pass over the examples.
+
+    Raises:
+        InputError: If the recipe cannot be used with rows on disk.
     """
     device = next(model.parameters()).device
-    y, observation = hide_missing(y, as_observation(observation))
+    y, observation = hidden(y, observation)
     observation = observation.to(device)
     if state is None:
         generator = generator or torch.Generator(device).manual_seed(0)
         state = begin(model, y, observation, recipe=recipe, generator=generator)
     whitened = recipe.residuals == "whitened" and _are_images(y, observation)
     held_out = recipe.held_out if _are_images(y, observation) else 0.0
-    neighbours = neighbours_of(y, observation) if whitened else None
-    white, filters = whiten(y, observation, state.residuals, model.emission, neighbours)
+    neighbours = neighbours_of(_in_memory(y), observation) if whitened else None
+    white, filters = y, observation
+    if whitened:
+        white, filters = whiten(_in_memory(y), observation, state.residuals, model.emission, neighbours)
     step = batch_step(state, filters, recipe, precision, held_out)
     start = time.monotonic() - state.seconds
     while True:
         doublings = math.log2(state.iteration / PASSES_BEFORE_FIELD) if state.iteration else -1.0
         if whitened and doublings >= 0 and doublings.is_integer():
             state.residuals, _ = estimate_residuals(state, y, observation, precision)
-            white, filters = whiten(y, observation, state.residuals, model.emission, neighbours)
+            white, filters = whiten(_in_memory(y), observation, state.residuals, model.emission, neighbours)
             step = batch_step(state, filters, recipe, precision, held_out)
         energy, residual, n_observed = torch.zeros(3, device=device).unbind()
         order = torch.randperm(len(y), generator=state.generator, device=state.generator.device).cpu()
-        for index in order.split(recipe.batch_size):
-            batch, seen = white[index].to(device), filters.select(index).to(device)
+        for index, (batch, seen) in _batches(order.split(recipe.batch_size), white, filters):
+            batch, seen = batch.to(device), seen.to(device)
             z, energies, signal = step(state.latents.read(index, device), batch, seen)
             state.latents.write(index, z)
             if filters is not observation:
@@ -237,7 +288,7 @@ def alternate(
             seconds=state.seconds,
             energy=float(energy) / len(y),
             error=float(residual / n_observed) / DYNAMIC_RANGE,
-            **latent_moments(state.latents.values),
+            **latent_moments(state.latents.parts()),
         )
         state.history.append(iteration.row())
         yield iteration
