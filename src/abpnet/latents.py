@@ -78,9 +78,8 @@ class Latents:
         self.values[index] = z.detach().to(self.values)
 
     def parts(self) -> Iterator[Float[Tensor, "m *latent"]]:
-        """Copies of all chains in their order, some at a time."""
-        for first in range(0, len(self), PART):
-            yield self.read(torch.arange(first, min(first + PART, len(self))), torch.device("cpu"))
+        """All chains in their order, some at a time."""
+        yield from self.values.split(PART)
 
 
 class _LatentsOnDisk(Latents):
@@ -111,3 +110,8 @@ class _LatentsOnDisk(Latents):
     def write(self, index: Int[Tensor, "m"], z: Float[Tensor, "m *latent"]) -> None:
         """Move the chains of these examples."""
         write_rows(self._file, self._positions(index), z.detach().to(self.values).contiguous().numpy())
+
+    def parts(self) -> Iterator[Float[Tensor, "m *latent"]]:
+        """Copies of all chains in their order, some at a time."""
+        for first in range(0, len(self), PART):
+            yield self.read(torch.arange(first, min(first + PART, len(self))), torch.device("cpu"))
