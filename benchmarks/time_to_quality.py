@@ -27,11 +27,10 @@ from typing import Any
 import matplotlib
 import torch
 from results import CROP, unpack_faces
-from sklearn.decomposition import PCA
 from torch import Tensor, nn
 
 from abpnet import Gaussian, GeneratorModel, alternate, evaluate
-from abpnet.baselines import vae
+from abpnet.baselines import low_rank, vae
 from abpnet.data import load_images
 from abpnet.learning import begin
 from abpnet.metrics import error
@@ -98,8 +97,7 @@ def by_auto_encoder(images: Tensor, latent_dim: int, precision: str, most: float
 
 def components_error(images: Tensor, new: Tensor, latent_dim: int) -> float:
     """Of as many principal components."""
-    pca = PCA(latent_dim, random_state=0).fit(images.flatten(1).numpy())
-    rebuilt = pca.inverse_transform(pca.transform(new.flatten(1).numpy())).reshape(new.shape)
+    rebuilt = low_rank.reconstruct(images.numpy(), new.numpy(), latent_dim)
     return error(rebuilt.clip(-1, 1), new.numpy())
 
 

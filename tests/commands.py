@@ -1,5 +1,7 @@
 """The command line, called inside this process."""
 
+import safetensors.torch
+
 from abpnet import cli
 
 # Settings of `complete` that take a second.
@@ -13,3 +15,8 @@ def run(*arguments):
     except SystemExit as stop:
         return stop.code
     return 0
+
+
+def final_tensors(folder):
+    """Tensors of the model that a finished run leaves."""
+    return safetensors.torch.load((folder / "model" / "state.safetensors").read_bytes())

@@ -11,7 +11,6 @@ import time
 
 import numpy as np
 import pytest
-import safetensors.torch
 import torch
 from PIL import Image
 
@@ -19,7 +18,7 @@ import abpnet
 from abpnet.data.images import load_images
 from abpnet.data.masks import draw_mask
 from abpnet.tasks import session
-from commands import COMPLETE, run
+from commands import COMPLETE, final_tensors, run
 
 TEXTURE = ["builtin:gravel", "--size", "96", "--max-iter", "1", "--n-chains", "2"]
 
@@ -182,10 +181,6 @@ def test_overwrite_replaces_an_earlier_run(data, tmp_path):
     for _ in range(2):
         arguments = [*COMPLETE, "--no-baselines", "--overwrite", "--out", out]
         assert run("complete", data / "images.npz", *arguments) == 0
-
-
-def final_tensors(folder):
-    return safetensors.torch.load((folder / "model" / "state.safetensors").read_bytes())
 
 
 def assert_same_model(first, second):

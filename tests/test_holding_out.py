@@ -117,7 +117,7 @@ def test_factors_do_not_see_the_squares_and_each_pass_has_others(monkeypatch):
     y, _ = linear_images(20)
     seen = []
 
-    def watch(state, z, batch, shown, recipe, precision):
+    def watch(state, z, batch, shown, share, recipe, precision):
         seen.append(shown.observed.expand_as(batch))
         return z
 

@@ -5,6 +5,7 @@ import threading
 
 import pytest
 
+from abpnet import parallel
 from abpnet.runs import delay_interruption
 
 
@@ -12,9 +13,9 @@ from abpnet.runs import delay_interruption
 def test_interruption_is_noted_and_handlers_come_back(number):
     handlers = {known: signal.getsignal(known) for known in (signal.SIGINT, signal.SIGTERM)}
     with delay_interruption() as interruption:
-        assert not interruption.requested
+        assert not interruption.requested()
         signal.raise_signal(number)
-        assert interruption.requested
+        assert interruption.requested()
         assert interruption.signal == number
     assert {known: signal.getsignal(known) for known in handlers} == handlers
 
@@ -38,14 +39,20 @@ def test_handlers_come_back_after_an_error_inside():
     assert signal.getsignal(signal.SIGINT) is handler
 
 
+def test_what_came_to_another_process_counts(monkeypatch):
+    monkeypatch.setattr(parallel, "largest", lambda number: max(number, signal.SIGTERM))
+    with delay_interruption() as interruption:
+        assert interruption.requested() == signal.SIGTERM
+
+
 def test_other_threads_leave_the_handlers_alone():
     handler, seen = signal.getsignal(signal.SIGINT), []
 
     def work():
         with delay_interruption() as interruption:
-            seen.append((signal.getsignal(signal.SIGINT), interruption.requested))
+            seen.append((signal.getsignal(signal.SIGINT), interruption.requested()))
 
     thread = threading.Thread(target=work)
     thread.start()
     thread.join()
-    assert seen == [(handler, False)]
+    assert seen == [(handler, None)]

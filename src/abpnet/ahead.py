@@ -12,8 +12,8 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def prepared_ahead(prepare: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[tuple[Item, Result]]:
-    """Each item and what is prepared for it, in their order; one item is prepared ahead.
+def prepared_ahead(prepare: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """`map(prepare, items)`, with one result prepared ahead.
 
     The thread ends with the iterator: when it is exhausted, or closed, or dropped because of an error of the caller's.
 
@@ -22,11 +22,11 @@ def prepared_ahead(prepare: Callable[[Item], Result], items: Iterable[Item]) -> 
         items: What to prepare.
     """
     with ThreadPoolExecutor(1, thread_name_prefix="ahead") as thread:
-        waiting: tuple[Item, Future[Result]] | None = None
+        waiting: Future[Result] | None = None
         for item in items:
-            coming = item, thread.submit(prepare, item)
+            coming = thread.submit(prepare, item)
             if waiting is not None:
-                yield waiting[0], waiting[1].result()
+                yield waiting.result()
             waiting = coming
         if waiting is not None:
-            yield waiting[0], waiting[1].result()
+            yield waiting.result()

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import io
+import os
+import shutil
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 
+from abpnet import parallel
 from abpnet.errors import InputError
-from abpnet.runs import RunFolder
+from abpnet.runs import REPLACED, RunFolder
 from abpnet.tasks import complete, demo, evaluate, explain, objects, sample, sense, sound, texture, video
 from abpnet.tasks.session import SOURCES, Interrupted, RunSettings, settings_from_json, settings_to_json
 
@@ -59,6 +63,28 @@ def _brief(value: Any) -> str:
     return "-" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
+@contextmanager
+def _alone(path: Path, begin: Callable[[], RunFolder]) -> Iterator[RunFolder]:
+    """The folder of a run, in which only the first of several processes writes.
+
+    Each other one works in a copy of its own, which holds what there is to go on from and is deleted in the end.
+
+    Args:
+        path: The folder.
+        begin: Creates or opens it.
+    """
+    folder = parallel.first_alone(begin)
+    if folder is not None:
+        parallel.meet()
+        yield folder
+        return
+    with tempfile.TemporaryDirectory(prefix="abpnet-") as kept:
+        copy = Path(kept) / "run"
+        shutil.copytree(path, copy, ignore=shutil.ignore_patterns(REPLACED))
+        parallel.meet()
+        yield RunFolder(copy)
+
+
 def _execute(command: str, settings: RunSettings, folder: RunFolder) -> None:
     result = COMMANDS[command][1](settings, folder)
     folder.finish(result)
@@ -78,13 +104,13 @@ def _start(settings: RunSettings) -> None:
             raise InputError(
                 f"{given}: stands in --out {settings.out}, which this command writes; choose another --out"
             )
-    folder = RunFolder.create(settings.out, command, values, settings.overwrite)
-    try:
-        _execute(command, settings_from_json(type(settings), values, settings.out), folder)
-    except InputError:
-        if not folder.started:  # nothing was done yet: the same command with better input can use the folder
-            folder.discard()
-        raise
+    with _alone(settings.out, lambda: RunFolder.create(settings.out, command, values, settings.overwrite)) as folder:
+        try:
+            _execute(command, settings_from_json(type(settings), values, folder.path), folder)
+        except InputError:
+            if not folder.started:  # nothing was done yet: the same command with better input can use the folder
+                folder.discard()
+            raise
 
 
 def _resume(path: Path) -> None:
@@ -95,11 +121,45 @@ def _resume(path: Path) -> None:
     command = folder.config["command"]
     if command not in COMMANDS:
         raise InputError(f"{path / 'config.json'}: unknown command {command!r}; written by another version of abpnet")
-    _execute(command, settings_from_json(COMMANDS[command][0], folder.config["settings"], path), folder)
+    settings = folder.config["settings"]
+    with _alone(path, lambda: folder) as own:
+        _execute(command, settings_from_json(COMMANDS[command][0], settings, own.path), own)
+
+
+def _run(arguments: list[str] | None) -> None:
+    kinds: dict[str, Any] = {name: kind for name, (kind, _) in COMMANDS.items()} | {"resume": ResumeSettings}
+    settings: Any = tyro.extras.subcommand_cli_from_dict(kinds, prog="abpnet", description=DESCRIPTION, args=arguments)
+    if isinstance(settings, ResumeSettings):
+        _resume(settings.run)
+    else:
+        _start(settings)
+
+
+def _explained(error: BaseException) -> tuple[int, object]:
+    """Exit code, and what the user is told."""
+    if isinstance(error, InputError):
+        return 2, error
+    if isinstance(error, OSError):  # no permission, no space, a name too long
+        return 2, f"{error.filename or 'a file'}: {error.strerror or error}"
+    if isinstance(error, Interrupted):
+        return error.exit_code, error
+    if isinstance(error, KeyboardInterrupt):
+        return 130, "stopped at once; the last checkpoint is kept"
+    if isinstance(error, parallel.ProcessLost):
+        return 3, f"{error}; the last checkpoint is kept: go on with abpnet resume, on as many processes as you like"
+    if isinstance(error, MemoryError) or any(sign in str(error) for sign in OUT_OF_MEMORY):
+        return 2, f"not enough memory; ask for fewer or smaller signals ({str(error).splitlines()[0]})"
+    with tempfile.NamedTemporaryFile("w", prefix="abpnet-error-", suffix=".txt", delete=False) as file:
+        traceback.print_exception(error, file=file)
+    fault = f"{type(error).__name__}: {error}"
+    return 1, f"a fault of abpnet itself, {fault}; please report it with {file.name}"
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run a command and exit: 0 done, 1 a fault of abpnet, 2 bad input, 130 or 143 interrupted (nothing is lost).
+    """Run a command and exit.
+
+    0 = done, 1 = a fault of abpnet, 2 = bad input, 3 = one of several processes was lost, 130 or 143 = interrupted
+    (nothing is lost). Of several processes, started by torchrun, the first writes and speaks.
 
     Args:
         arguments: Those of the command line by default.
@@ -107,35 +167,23 @@ def main(arguments: list[str] | None = None) -> None:
     for stream in (sys.stdout, sys.stderr):  # names of files need not be text in the terminal's encoding
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    kinds: dict[str, Any] = {name: kind for name, (kind, _) in COMMANDS.items()} | {"resume": ResumeSettings}
-    try:
-        settings: Any = tyro.extras.subcommand_cli_from_dict(
-            kinds, prog="abpnet", description=DESCRIPTION, args=arguments
-        )
-        if isinstance(settings, ResumeSettings):
-            _resume(settings.run)
-        else:
-            _start(settings)
-    except InputError as error:
-        _tell(error)
-        sys.exit(2)
-    except OSError as error:  # no permission, no space, a name too long
-        _tell(f"{error.filename or 'a file'}: {error.strerror or error}")
-        sys.exit(2)
-    except Interrupted as interrupted:
-        _tell(interrupted)
-        sys.exit(interrupted.exit_code)
-    except KeyboardInterrupt:
-        _tell("stopped at once; the last checkpoint is kept")
-        sys.exit(130)
-    except Exception as error:
-        if isinstance(error, MemoryError) or any(sign in str(error) for sign in OUT_OF_MEMORY):
-            _tell(f"not enough memory; ask for fewer or smaller signals ({str(error).splitlines()[0]})")
-            sys.exit(2)
-        with tempfile.NamedTemporaryFile("w", prefix="abpnet-error-", suffix=".txt", delete=False) as file:
-            traceback.print_exc(file=file)
-        _tell(f"a fault of abpnet itself, {type(error).__name__}: {error}; please report it with {file.name}")
-        sys.exit(1)
+    with parallel.started_by_torchrun() as notes:
+        try:
+            with ExitStack() as silence:
+                if not parallel.is_first():
+                    nowhere = silence.enter_context(open(os.devnull, "w"))
+                    silence.enter_context(redirect_stdout(nowhere))
+                    silence.enter_context(redirect_stderr(nowhere))
+                _run(arguments)
+        except SystemExit:  # the arguments make no sense, which was said, or asked for help
+            with parallel.ending(notes):
+                raise
+        except BaseException as error:
+            with parallel.ending(notes) as is_to_tell:
+                exit_code, message = _explained(error)
+                if is_to_tell:
+                    _tell(message)
+            sys.exit(exit_code)
 
 
 if __name__ == "__main__":

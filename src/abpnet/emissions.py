@@ -10,9 +10,10 @@ import math
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
+
+from abpnet.chance import Chance, normal
 
 __all__ = ["Emission", "Gaussian"]
 
@@ -25,8 +26,8 @@ class Emission(Protocol):
         """Log density of each entry of y given the measured signal x."""
         ...
 
-    def sample(self, x: Float[Tensor, "n *shape"], generator: torch.Generator) -> Float[Tensor, "n *shape"]:
-        """An observation of the measured signal x."""
+    def sample(self, x: Float[Tensor, "n *shape"], generator: Chance) -> Float[Tensor, "n *shape"]:
+        """An observation of the measured signal x; noise comes from `chance.normal` or `chance.uniform`."""
         ...
 
 
@@ -52,7 +53,6 @@ class Gaussian:
         normaliser = math.log(self.noise_std) + 0.5 * math.log(2 * math.pi)
         return (y - x).square() * (-0.5 / self.noise_std**2) - normaliser
 
-    def sample(self, x: Float[Tensor, "n *shape"], generator: torch.Generator) -> Float[Tensor, "n *shape"]:
+    def sample(self, x: Float[Tensor, "n *shape"], generator: Chance) -> Float[Tensor, "n *shape"]:
         """`x` plus white noise."""
-        noise = torch.randn(x.shape, generator=generator, device=generator.device)
-        return x + self.noise_std * noise.to(x)
+        return x + self.noise_std * normal(x.shape, generator).to(x)

@@ -138,7 +138,7 @@ class GeneratorNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
                     iterations, title="learning", max_iter=self.max_iter, max_seconds=self.max_seconds
                 )
             for _ in shown:
-                if interruption.requested:
+                if interruption.requested():
                     warnings.warn("learning was interrupted; the estimator keeps what it learned", stacklevel=2)
                     break
         return self

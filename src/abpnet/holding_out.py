@@ -15,12 +15,13 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from abpnet.chance import Chance, uniform
 from abpnet.observations import Mask, Observation
 
 __all__ = ["hold_out", "holes"]
 
 
-def holes(n: int, height: int, width: int, share: float, generator: torch.Generator) -> Bool[Tensor, "n height width"]:
+def holes(n: int, height: int, width: int, share: float, generator: Chance) -> Bool[Tensor, "n height width"]:
     """A square hole for each of n images, its centre anywhere in the image: True inside.
 
     Args:
@@ -31,17 +32,17 @@ def holes(n: int, height: int, width: int, share: float, generator: torch.Genera
         generator: Source of chance, on its own device.
     """
     side = round(share * min(height, width))
-    places = torch.rand(2, n, 1, generator=generator, device=generator.device)
+    places = uniform((2, n, 1), generator, axis=1)
     within = []
     for place, length in zip(places, (height, width), strict=True):
         first = (place * length - side / 2).round()
-        position = torch.arange(length, device=generator.device)
+        position = torch.arange(length, device=places.device)
         within.append((position >= first) & (position < first + side))
     return within[0][:, :, None] & within[1][:, None, :]
 
 
 def hold_out(
-    observation: Observation, images: Float[Tensor, "n c height width"], share: float, generator: torch.Generator
+    observation: Observation, images: Float[Tensor, "n c height width"], share: float, generator: Chance
 ) -> Mask:
     """The same observation, of which `holes` hide more.
 

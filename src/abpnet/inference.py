@@ -1,8 +1,8 @@
 """Inferential back-propagation: explain an observation away by its latent factors.
 
-Algorithms are functions: the chains' state comes in and goes out, chance comes from a `torch.Generator`. They know the
-model only through its energy `E(z) = -log p(y, z)`, one number per example, so they work for any decoder and any
-observation. Gradients are computed for z alone.
+Algorithms are functions: the chains' state comes in and goes out, chance comes from a `torch.Generator` or a share of
+one (see `chance`). They know the model only through its energy `E(z) = -log p(y, z)`, one number per example, so they
+work for any decoder and any observation. Gradients are computed for z alone.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from abpnet.arithmetic import reproducible
+from abpnet.chance import Chance, normal, uniform
 
 __all__ = [
     "Energy",
@@ -70,12 +71,12 @@ def langevin_noise(
     z: Float[Tensor, "n *latent"],
     *,
     step_size: float,
-    generator: torch.Generator,
+    generator: Chance,
     temperature: float = 1.0,
     root: Float[Tensor, "d d"] | None = None,
 ) -> Float[Tensor, "n *latent"]:
     """What chance adds to z in one step: `s sqrt(T) R u`, `u ~ N(0, I)`; arguments as `langevin`."""
-    noise = torch.randn(z.shape, generator=generator, device=generator.device).to(z)
+    noise = normal(z.shape, generator).to(z)
     noise = noise if root is None else _apply(root, noise)
     return (step_size * math.sqrt(temperature)) * noise
 
@@ -87,7 +88,7 @@ def langevin(
     *,
     step_size: float,
     n_steps: int,
-    generator: torch.Generator,
+    generator: Chance,
     temperature: float = 1.0,
     root: Float[Tensor, "d d"] | None = None,
 ) -> Float[Tensor, "n *latent"]:
@@ -133,7 +134,7 @@ def gradient_descent(
 
 @torch.no_grad()
 def metropolis(
-    misfit: Energy, z: Float[Tensor, "n *latent"], *, step_size: float, n_steps: int, generator: torch.Generator
+    misfit: Energy, z: Float[Tensor, "n *latent"], *, step_size: float, n_steps: int, generator: Chance
 ) -> Float[Tensor, "n *latent"]:
     """Random steps that keep the prior N(0, I), taken or not as the observations say.
 
@@ -153,8 +154,8 @@ def metropolis(
         step = langevin_noise(z, step_size=step_size, generator=generator)
         proposal = math.sqrt(1 - step_size**2) * z + step
         proposed = misfit(proposal)
-        chance = torch.rand(len(z), generator=generator, device=generator.device).to(z)
-        accepted = chance.log() < standing - proposed
+        level = uniform((len(z),), generator).to(z)
+        accepted = level.log() < standing - proposed
         z = torch.where(accepted.view(-1, *[1] * (z.dim() - 1)), proposal, z)
         standing = torch.where(accepted, proposed, standing)
     return z

@@ -11,15 +11,16 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterator
 from typing import Protocol, runtime_checkable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from abpnet import factor_analysis, residuals
+from abpnet import factor_analysis, parallel, residuals
 from abpnet.ahead import prepared_ahead
 from abpnet.batches import batch_step
+from abpnet.chance import Share
 from abpnet.disk import Rows, RowsOnDisk, hidden
 from abpnet.errors import InputError
 from abpnet.explaining import decode
@@ -45,6 +46,8 @@ ADAM_SECOND_DECAY = 0.99
 MOST_EXAMPLES_LINEAR, MOST_ENTRIES_LINEAR, LINEAR_ITERATIONS = 2000, 1024, 20
 # Examples of which some entries are taken, and chains that are drawn, at a time.
 EXAMPLES, CHAINS = 64, 2**14
+# What makes the examples of a batch depend on one another.
+BATCH_NORMALISATION = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
 @runtime_checkable
@@ -204,14 +207,47 @@ def estimate_residuals(
 
 
 def _batches(
-    indices: Iterable[Tensor], y: Rows, observation: Observation
-) -> Iterator[tuple[Tensor, tuple[Tensor, Observation]]]:
-    """Each batch's indices, observations, and how these came about; of rows on disk, one batch is read ahead."""
+    order: Tensor, batch_size: int, y: Rows, observation: Observation, generator: torch.Generator
+) -> Iterator[tuple[Share, Tensor, Tensor, Observation]]:
+    """Of each batch this process's share, its indices, observations, and how these came about.
 
-    def read(index: Tensor) -> tuple[Tensor, Observation]:
-        return y[index], observation.select(index)
+    Of rows on disk, one batch is read ahead.
+    """
 
-    return prepared_ahead(read, indices) if isinstance(y, RowsOnDisk) else ((index, read(index)) for index in indices)
+    def read(chosen: Tensor) -> tuple[Share, Tensor, Tensor, Observation]:
+        share = parallel.share_of(len(chosen), generator)
+        index = chosen[share.rows]
+        return share, index, y[index], observation.select(index)
+
+    batches = order.split(batch_size)
+    return prepared_ahead(read, batches) if isinstance(y, RowsOnDisk) else map(read, batches)
+
+
+def _join(state: LearningState, y: Rows, recipe: Recipe) -> None:
+    """Let several processes learn as one: all begin where the first stands.
+
+    Raises:
+        InputError: If they cannot.
+    """
+    n_processes, batch_size = parallel.n_processes(), min(recipe.batch_size, len(y))
+    if n_processes == 1:
+        return
+    if batch_size < n_processes:
+        raise InputError(
+            f"{n_processes} processes cannot share batches of {batch_size}; start at most {batch_size}, or one alone"
+        )
+    if any(isinstance(layer, BATCH_NORMALISATION) for layer in state.model.modules()):
+        raise InputError(
+            "the network normalises batches as a whole, which several processes do not have; start one, or use a "
+            "network without batch normalisation"
+        )
+    n_weights = sum(weight.numel() for weight in state.model.parameters())
+    content = 0
+    for rows in torch.arange(len(y)).split(EXAMPLES):
+        content += int(y[rows].contiguous().view(torch.int32).sum())
+    if not parallel.are_alike([*y.shape, content, n_weights, recipe.batch_size, state.updates]):
+        raise InputError("several processes learn as one; each must be given the same data and settings")
+    state.follow_first()
 
 
 def alternate(
@@ -229,6 +265,9 @@ def alternate(
     In every iteration each example, in shuffled mini-batches, is explained away by its own warm-started chain, and
     after each mini-batch the weights take one gradient step on the complete-data log-likelihood.
 
+    In a process group of torch.distributed the processes share the examples of each mini-batch (see `parallel`): each
+    is given all data, each is to stop after the same iteration, and each ends with the same state.
+
     Args:
         model: Learned in place.
         y: (n, *measured) observations, NaN = missing; or `RowsOnDisk`, read batch by batch, one ahead.
@@ -242,7 +281,9 @@ def alternate(
         A summary after each pass over the examples.
 
     Raises:
-        InputError: If the recipe cannot be used with rows on disk.
+        InputError: If the recipe cannot be used with rows on disk; or several processes were given different data, or
+            cannot share the batches: there are fewer examples in one than processes, or the network has batch
+            normalisation.
     """
     device = next(model.parameters()).device
     y, observation = hidden(y, observation)
@@ -250,6 +291,7 @@ def alternate(
     if state is None:
         generator = generator or torch.Generator(device).manual_seed(0)
         state = begin(model, y, observation, recipe=recipe, generator=generator)
+    _join(state, y, recipe)
     whitened = recipe.residuals == "whitened" and _are_images(y, observation)
     held_out = recipe.held_out if _are_images(y, observation) else 0.0
     neighbours = neighbours_of(_in_memory(y), observation) if whitened else None
@@ -264,25 +306,32 @@ def alternate(
             state.residuals, _ = estimate_residuals(state, y, observation, precision)
             white, filters = whiten(_in_memory(y), observation, state.residuals, model.emission, neighbours)
             step = batch_step(state, filters, recipe, precision, held_out)
-        energy, residual, n_observed = torch.zeros(3, device=device).unbind()
+        sums, moved = torch.zeros(3, device=device), []
+        energy, residual, n_observed = sums.unbind()
         order = torch.randperm(len(y), generator=state.generator, device=state.generator.device).cpu()
-        for index, (batch, seen) in _batches(order.split(recipe.batch_size), white, filters):
-            batch, seen = batch.to(device), seen.to(device)
-            z, energies, signal = step(state.latents.read(index, device), batch, seen)
-            state.latents.write(index, z)
+        for share, index, batch, seen in _batches(order, recipe.batch_size, white, filters, state.generator):
+            batch, seen, kept = batch.to(device), seen.to(device), share.kept
+            z, energies, signal = step(state.latents.read(index, device), batch, seen, share)
+            state.latents.write(index[kept], z[kept])
+            moved.append(index[kept])
             if filters is not observation:
                 batch, seen = y[index].to(device), observation.select(index)
             with torch.no_grad():
                 difference = batch - seen(signal)
             difference = difference if seen.observed is None else torch.where(seen.observed, difference, 0.0)
-            n_entries = batch.numel() if seen.observed is None else seen.observed.expand_as(batch).sum()
+            difference = difference[kept]
+            n_entries = difference.numel() if seen.observed is None else seen.observed.expand_as(batch)[kept].sum()
             if recipe.learn_noise:
-                state.learn_noise(float(difference.square().sum() / n_entries))
-            energy += energies.sum()
+                in_all = torch.stack([difference.square().sum(), torch.as_tensor(n_entries, device=device)])
+                squares, of_entries = parallel.total(in_all)
+                state.learn_noise(float(squares / of_entries))
+            energy += energies[kept].sum()
             residual += difference.abs().sum()
             n_observed += n_entries
+        energy, residual, n_observed = parallel.total(sums)
+        parallel.exchange(state.latents.values, torch.cat(moved))
         state.iteration += 1
-        state.seconds = time.monotonic() - start
+        state.seconds = parallel.number_of_first(time.monotonic() - start)
         iteration = Iteration(
             iteration=state.iteration,
             seconds=state.seconds,

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from abpnet import parallel
 from abpnet.emissions import Gaussian
 from abpnet.errors import InputError
 from abpnet.latents import Latents
@@ -115,6 +116,11 @@ class LearningState:
         if isinstance(self.model.emission, Gaussian):
             variance = NOISE_DECAY * self.model.emission.noise_std**2 + (1 - NOISE_DECAY) * mean_square
             self.model.emission = Gaussian(max(math.sqrt(variance), SMALLEST_NOISE_STD))
+
+    def follow_first(self) -> None:
+        """Where several processes learn as one: stand where the first of them does."""
+        tensors = self.tensors()  # in an order that differs between processes once they were read from a file
+        self.restore({name: parallel.from_first(tensors[name]) for name in sorted(tensors)}, self.facts())
 
     def restore(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
         """Go back to what `tensors` and `facts` of an equally built state said.

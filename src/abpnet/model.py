@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from abpnet.arithmetic import autocast, reproducible
+from abpnet.chance import Chance, Share
 from abpnet.emissions import Emission, Gaussian
 from abpnet.observations import Complete, Observation
 from abpnet.priors import Prior, StandardNormal
@@ -135,7 +136,7 @@ class GeneratorModel(nn.Module):
     def scores(
         self,
         z: Float[Tensor, "n *latent"],
-        generator: torch.Generator,
+        generator: Chance,
         observation: Observation | None = None,
         decoder: Decoder | None = None,
     ) -> Float[Tensor, "n *latent"]:
@@ -155,7 +156,7 @@ class GeneratorModel(nn.Module):
     def latent_precision(
         self,
         z: Float[Tensor, "n *latent"],
-        generator: torch.Generator,
+        generator: Chance,
         observation: Observation | None = None,
         decoder: Decoder | None = None,
         scores_per_factor: int = 0,
@@ -163,9 +164,11 @@ class GeneratorModel(nn.Module):
         """Posterior precision of the latent factors, averaged over the batch and the positions of a map.
 
         `I + E[s s^T]` with the scores s of `scores`: the prior's precision plus the Fisher information. The expectation
-        is estimated from one score of every example, or from more until they are `scores_per_factor * d`.
+        is estimated from one score of every example, or from more until they are `scores_per_factor * d`; from those
+        of the whole batch, of which a share averages over its own rows.
         """
-        n_rounds = max(1, math.ceil(scores_per_factor * z.shape[1] ** 2 / z.numel()))
+        n = generator.n if isinstance(generator, Share) else len(z)
+        n_rounds = max(1, math.ceil(scores_per_factor * z.shape[1] / (n * z[0, 0].numel())))
         information = torch.zeros(z.shape[1], z.shape[1], device=z.device)
         for _ in range(n_rounds):
             rows = self.scores(z, generator, observation, decoder).transpose(0, 1).flatten(1)

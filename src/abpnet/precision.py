@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from abpnet import parallel
 from abpnet.arithmetic import PRECISIONS
 from abpnet.inference import energy_and_gradient, langevin_noise, precondition
 from abpnet.model import GeneratorModel, frozen_decoder
@@ -81,7 +82,7 @@ def try_precisions(
     generator: torch.Generator,
     preconditioned: bool = False,
 ) -> PrecisionTrial:
-    """Compare float32 and bfloat16 on one batch.
+    """Compare float32 and bfloat16 on one batch; of several processes, what the first one finds counts.
 
     Args:
         model: Whose network is evaluated.
@@ -110,7 +111,6 @@ def try_precisions(
         before = exact(z)
         by_rounding = (rounded(z) - before).square().mean().sqrt()
         by_noise = (exact(z + noise) - before).square().mean().sqrt()
-    effect = float(by_rounding / by_noise)
-    speedup = seconds[0] / seconds[1]
+    effect, speedup = map(parallel.number_of_first, (float(by_rounding / by_noise), seconds[0] / seconds[1]))
     worthwhile = speedup >= WORTHWHILE_SPEEDUP and effect < 1
     return PrecisionTrial("bfloat16" if worthwhile else "float32", speedup, effect)

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+from abpnet import parallel
 from abpnet.learning_state import Iteration
 
 __all__ = ["show_progress", "show_stage"]
@@ -24,7 +25,7 @@ def _clock(seconds: float) -> str:
 def show_progress(
     iterations: Iterable[Iteration], *, title: str, max_iter: int, max_seconds: float | None, first: int = 0
 ) -> Iterator[Iteration]:
-    """Pass iterations through, telling the user where learning stands.
+    """Pass iterations through, telling the user where learning stands; of several processes the first one tells.
 
     Args:
         iterations: What learning yields.
@@ -33,6 +34,9 @@ def show_progress(
         max_seconds: Where it stops as well, counted by `Iteration.seconds`.
         first: Iterations done in an earlier session.
     """
+    if not parallel.is_first():
+        yield from iterations
+        return
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[state]}"))
     start, last_line = time.monotonic(), 0.0

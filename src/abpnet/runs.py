@@ -26,6 +26,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from abpnet import parallel
 from abpnet.errors import InputError
 
 __all__ = ["Interruption", "RunFolder", "by_part", "delay_interruption", "read_folder", "write_folder"]
@@ -139,10 +140,9 @@ class Interruption:
             raise KeyboardInterrupt
         self.signal = number
 
-    @property
-    def requested(self) -> bool:
-        """True once a signal came."""
-        return self.signal is not None
+    def requested(self) -> int | None:
+        """The signal that came to this process, or to any of several, which all have to ask at the same point."""
+        return parallel.largest(self.signal or 0) or None
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Principal components of data with missing entries, by turns filled in and decomposed."""
+"""Principal components: of complete data, and of data with missing entries, by turns filled in and decomposed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 from sklearn.utils.extmath import randomized_svd
 
-__all__ = ["Components", "choose_rank", "complete", "fit"]
+__all__ = ["Components", "choose_rank", "complete", "fit", "reconstruct"]
 
 RANKS = (2, 5, 10, 20, 40, 80)
 MOST_ROUNDS = 100
@@ -106,3 +106,20 @@ def choose_rank(values: Float[np.ndarray, "n D"], rng: np.random.Generator) -> i
         _, filled = fit(kept, rank, filled)
         errors[rank] = float(np.abs(filled - values)[held_back].mean()) if held_back.any() else 0.0
     return min(errors, key=lambda rank: errors[rank]) if errors else 1
+
+
+def reconstruct(
+    train: Float[np.ndarray, "n *shape"], new: Float[np.ndarray, "m *shape"], n_components: int
+) -> Float[np.ndarray, "m *shape"]:
+    """New signals from their principal components, those of complete training signals.
+
+    Args:
+        train: Signals that the components are of.
+        new: Signals to reconstruct.
+        n_components: How many; fewer if there are not as many.
+    """
+    from sklearn.decomposition import PCA
+
+    vectors = train.reshape(len(train), -1)
+    components = PCA(min(n_components, *vectors.shape), random_state=0).fit(vectors)
+    return components.inverse_transform(components.transform(new.reshape(len(new), -1))).reshape(new.shape)

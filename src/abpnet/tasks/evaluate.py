@@ -13,7 +13,7 @@ import torch
 import tyro
 
 from abpnet import figures, metrics, report
-from abpnet.baselines import vae
+from abpnet.baselines import low_rank, vae
 from abpnet.data.masks import draw_mask
 from abpnet.errors import InputError
 from abpnet.evaluation import evaluate
@@ -86,14 +86,6 @@ def _error(truth: np.ndarray, estimate: np.ndarray) -> float:
     return metrics.error(np.clip(estimate.reshape(truth.shape), -1, 1), truth)
 
 
-def _by_components(train: np.ndarray, new: np.ndarray, n_components: int) -> np.ndarray:
-    from sklearn.decomposition import PCA
-
-    vectors = train.reshape(len(train), -1)
-    components = PCA(min(n_components, *vectors.shape), random_state=0).fit(vectors)
-    return components.inverse_transform(components.transform(new.reshape(len(new), -1))).reshape(new.shape)
-
-
 def _judge(settings: EvaluateSettings, folder: RunFolder, train: np.ndarray, new: np.ndarray) -> dict[str, Any]:
     """Learn with one number of factors, reconstruct the new images by every method, and draw them."""
     (latent_dim,) = settings.latent_dims
@@ -113,9 +105,9 @@ def _judge(settings: EvaluateSettings, folder: RunFolder, train: np.ndarray, new
 
     compare(OURS, lambda: network.reconstruct(new), last["seconds"])
     if settings.baselines:
-        compare(COMPONENTS, lambda: _by_components(train, new, latent_dim))
+        compare(COMPONENTS, lambda: low_rank.reconstruct(train, new, latent_dim))
         if settings.mirror:
-            compare(MIRRORED_COMPONENTS, lambda: _by_components(learned, new, latent_dim))
+            compare(MIRRORED_COMPONENTS, lambda: low_rank.reconstruct(learned, new, latent_dim))
         generator = torch.Generator(next(network.model_.parameters()).device).manual_seed(settings.seed)
         with show_stage(f"d = {latent_dim}: learning the auto-encoder"):
             encoded = vae.learn(

@@ -14,9 +14,10 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from abpnet import figures, report
+from abpnet import figures, parallel, report
 from abpnet.errors import InputError
 from abpnet.estimator import GeneratorNetwork
+from abpnet.estimator_settings import device_of
 from abpnet.progress import show_progress
 from abpnet.recipes import RECIPES, Recipe
 from abpnet.runs import RunFolder, delay_interruption
@@ -102,6 +103,15 @@ def check_device(name: str) -> None:
         torch.zeros(1, device=None if name == "auto" else name)
     except (RuntimeError, AssertionError) as error:
         raise InputError(f"--device {name}: cannot be used here ({str(error).splitlines()[0]}); try auto") from None
+    device, n_processes = device_of(name), parallel.n_processes_here()
+    if parallel.n_processes() > 1 and device.type == "cuda":  # each process has the GPU of its own number
+        if device.index is not None:
+            raise InputError(f"--device {name}: one GPU for all of {n_processes} processes; choose cuda")
+        if torch.cuda.device_count() < n_processes:
+            raise InputError(
+                f"--device {name}: {n_processes} processes on this machine need as many GPUs, but it has "
+                f"{torch.cuda.device_count()}; start fewer, or choose cpu"
+            )
 
 
 class Interrupted(Exception):
@@ -234,11 +244,13 @@ def learn(
                 precision = network.precision_
                 run.record(precision=precision)
             run.log(iteration.row())
-            if interruption.requested or time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS:
+            stopped_by = interruption.requested()
+            is_due = parallel.is_first() and time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS
+            if stopped_by is not None or is_due:
                 run.save_checkpoint(iteration.iteration, network.state_.tensors(), network.state_.facts())
                 saved = time.monotonic()
-            if interruption.signal is not None:
-                raise Interrupted(run, iteration.iteration, interruption.signal)
+            if stopped_by is not None:
+                raise Interrupted(run, iteration.iteration, stopped_by)
     network.save(run.path / "model")
     return network
 
