@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from abpnet import parallel
 from abpnet.errors import InputError
 from abpnet.positions import read_rows, write_rows
 
@@ -18,6 +20,7 @@ __all__ = ["Latents"]
 
 # Chains that are looked at together when it is about all of them.
 PART = 2**14
+CPU = torch.device("cpu")
 
 
 class Latents:
@@ -49,8 +52,8 @@ class Latents:
         size = torch.Size(shape).numel()
         if path.exists() and path.stat().st_size != 4 * size:
             raise InputError(f"{path}: {path.stat().st_size} bytes; {n} chains of shape {shape[1:]} take {4 * size}")
-        values = torch.from_file(str(path), shared=True, size=size, dtype=torch.float32).view(shape)
-        return _LatentsOnDisk(values, path)
+        torch.from_file(str(path), shared=True, size=size, dtype=torch.float32)  # creates it
+        return _LatentsOnDisk(path, shape)
 
     @classmethod
     def temporary(cls, n: int, latent_shape: Sequence[int]) -> Latents:
@@ -81,23 +84,62 @@ class Latents:
         """All chains in their order, some at a time."""
         yield from self.values.split(PART)
 
+    def copy_from(self, values: Float[Tensor, "n *latent"]) -> None:
+        """Move all chains, some at a time.
+
+        Raises:
+            ValueError: If there are as many values for others.
+        """
+        if len(values) != len(self):
+            raise ValueError(f"{len(values)} chains for {len(self)} examples")
+        for rows in self._rows():
+            self.write(rows, values[rows])
+
+    def exchange(self, moved: Int[Tensor, "m"]) -> None:
+        """Where several processes learn as one: take over the chains that the others moved, see `parallel.exchange`.
+
+        Args:
+            moved: Examples whose chains this process moved.
+        """
+        for rows in self._rows() if parallel.n_processes() > 1 else ():
+            values = self.read(rows, CPU)
+            parallel.exchange(values, moved[(moved >= rows[0]) & (moved <= rows[-1])] - rows[0])
+            self.write(rows, values)
+
+    def follow_first(self) -> None:
+        """Where several processes learn as one: stand where the first one's chains do."""
+        for rows in self._rows() if parallel.n_processes() > 1 else ():
+            self.write(rows, parallel.from_first(self.read(rows, CPU)))
+
+    def _rows(self) -> Sequence[Tensor]:
+        return torch.arange(len(self)).split(PART)
+
 
 class _LatentsOnDisk(Latents):
-    """Chains in a file, read and written without touching its mapping, so that memory does not grow with them.
+    """Chains in a file, read and written without touching a mapping, so that memory does not grow with them.
 
     Args:
-        values: The mapping.
         path: The file.
+        shape: (n, *latent_shape).
     """
 
-    def __init__(self, values: Float[Tensor, "n *latent"], path: Path) -> None:
-        super().__init__(values)
+    def __init__(self, path: Path, shape: Sequence[int]) -> None:
         self._file = path.open("r+b", buffering=0)
-        self._row_bytes = 4 * values.shape[1:].numel()
+        self._shape, self._row_bytes = tuple(shape), 4 * math.prod(shape[1:])
 
     def __reduce__(self) -> tuple[type[Latents], tuple[Tensor]]:
         """A copy has its chains in memory."""
         return Latents, (self.values.clone(),)
+
+    def __len__(self) -> int:
+        """Number of chains."""
+        return self._shape[0]
+
+    @property
+    def values(self) -> Float[Tensor, "n *latent"]:  # type: ignore[override]
+        """Where the chains stand: a mapping of the file, of which those looked at count as memory while it lasts."""
+        whole = np.memmap(self._file, np.float32, "r+", shape=self._shape)  # type: ignore[call-overload]
+        return torch.from_numpy(whole.view(np.ndarray))
 
     def _positions(self, index: Tensor) -> list[int]:
         return [self._row_bytes * row for row in index.tolist()]
@@ -105,13 +147,13 @@ class _LatentsOnDisk(Latents):
     def read(self, index: Int[Tensor, "m"], device: torch.device) -> Float[Tensor, "m *latent"]:
         """Where the chains of these examples stand, as a copy on the device."""
         content = read_rows(self._file, self._positions(index), self._row_bytes)
-        return torch.from_numpy(content.view(np.float32)).view(len(index), *self.values.shape[1:]).to(device)
+        return torch.from_numpy(content.view(np.float32)).view(len(index), *self._shape[1:]).to(device)
 
     def write(self, index: Int[Tensor, "m"], z: Float[Tensor, "m *latent"]) -> None:
         """Move the chains of these examples."""
-        write_rows(self._file, self._positions(index), z.detach().to(self.values).contiguous().numpy())
+        moved = z.detach().to(CPU, torch.float32).contiguous()
+        write_rows(self._file, self._positions(index), moved.numpy())
 
     def parts(self) -> Iterator[Float[Tensor, "m *latent"]]:
         """Copies of all chains in their order, some at a time."""
-        for first in range(0, len(self), PART):
-            yield self.read(torch.arange(first, min(first + PART, len(self))), torch.device("cpu"))
+        return (self.read(rows, CPU) for rows in self._rows())

@@ -329,7 +329,7 @@ def alternate(
             residual += difference.abs().sum()
             n_observed += n_entries
         energy, residual, n_observed = parallel.total(sums)
-        parallel.exchange(state.latents.values, torch.cat(moved))
+        state.latents.exchange(torch.cat(moved))
         state.iteration += 1
         state.seconds = parallel.number_of_first(time.monotonic() - start)
         iteration = Iteration(
