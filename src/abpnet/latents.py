@@ -138,7 +138,7 @@ class _LatentsOnDisk(Latents):
     @property
     def values(self) -> Float[Tensor, "n *latent"]:  # type: ignore[override]
         """Where the chains stand: a mapping of the file, of which those looked at count as memory while it lasts."""
-        whole = np.memmap(self._file, np.float32, "r+", shape=self._shape)  # type: ignore[call-overload]
+        whole = np.memmap(self._file, np.float32, "r+", shape=self._shape)
         return torch.from_numpy(whole.view(np.ndarray))
 
     def _positions(self, index: Tensor) -> list[int]:

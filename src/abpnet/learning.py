@@ -12,6 +12,7 @@ import math
 import time
 import warnings
 from collections.abc import Generator, Iterator
+from itertools import pairwise
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -23,13 +24,13 @@ from abpnet.batches import batch_step
 from abpnet.chance import Share
 from abpnet.disk import Rows, RowsOnDisk, hidden
 from abpnet.errors import InputError
-from abpnet.explaining import decode
+from abpnet.explaining import BATCH, decode
 from abpnet.latents import Latents
 from abpnet.learning_state import Iteration, LearningState
 from abpnet.metrics import DYNAMIC_RANGE, latent_moments
 from abpnet.model import GeneratorModel
 from abpnet.observations import Complete, Observation, unmasked
-from abpnet.projected_residuals import estimate_projected, matrix_of
+from abpnet.projected_residuals import estimate_projected_in_parts, matrix_of
 from abpnet.recipes import Recipe
 from abpnet.residuals import ResidualField
 from abpnet.whitening import neighbours_of, whiten
@@ -42,10 +43,10 @@ PASSES_BEFORE_FIELD = 5
 FEWEST_WHOLE = 0.5
 # Few hundred updates must do: the second moments forget faster than usual.
 ADAM_SECOND_DECAY = 0.99
-# A linear start needs no more than this to be good enough; nor does the field of residuals need more examples.
+# A linear start needs no more than this to be good enough.
 MOST_EXAMPLES_LINEAR, MOST_ENTRIES_LINEAR, LINEAR_ITERATIONS = 2000, 1024, 20
-# Examples of which some entries are taken, and chains that are drawn, at a time.
-EXAMPLES, CHAINS = 64, 2**14
+# Examples that are in memory, those of which signals are measured, and chains that are drawn, at a time.
+EXAMPLES, MEASURED_EXAMPLES, CHAINS = BATCH, 32 * BATCH, 2**14
 # What makes the examples of a batch depend on one another.
 BATCH_NORMALISATION = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
@@ -63,9 +64,14 @@ def _some(count: int, most: int, generator: torch.Generator) -> Tensor:
     return torch.randperm(count, generator=generator, device=generator.device)[:most].sort().values.cpu()
 
 
-def _some_examples(y: Rows) -> Tensor:
-    """Examples from which something is estimated once: all, or as many of them as will do, the same every time."""
-    return _some(len(y), MOST_EXAMPLES_LINEAR, torch.Generator().manual_seed(0))
+def _drawn_together(n: int, device: torch.device) -> Iterator[Tensor]:
+    """Indices whose chains are drawn at once: on the CPU some at a time, which gives the numbers of one draw.
+
+    That is so for parts of a multiple of 16 numbers, and a last one of more than 16.
+    """
+    starts = range(0, max(n - CHAINS, 1), CHAINS) if device.type == "cpu" else range(1)
+    for first, last in pairwise([*starts, n]):
+        yield torch.arange(first, last)
 
 
 def _start_of_chains(
@@ -74,7 +80,7 @@ def _start_of_chains(
     shape = model.latent_shape
     latents = Latents.temporary(len(y), shape) if isinstance(y, RowsOnDisk) else Latents(torch.empty(len(y), *shape))
     if recipe.start == "prior" or len(shape) > 1:
-        for rows in torch.arange(len(y)).split(CHAINS):
+        for rows in _drawn_together(len(y), generator.device):
             latents.write(rows, model.prior.sample((len(rows), *shape), generator))
         return latents
     entries = _some(math.prod(y.shape[1:]), MOST_ENTRIES_LINEAR, generator)
@@ -117,7 +123,9 @@ def begin(
     y, observation = hidden(y, observation)
     latents = _start_of_chains(model, y, observation, recipe, generator)
     if isinstance(model.network, Regressing) and isinstance(observation, Complete):
-        some = _some_examples(y)
+        some = torch.arange(len(y))
+        if isinstance(y, RowsOnDisk):
+            some = _some(len(y), MOST_EXAMPLES_LINEAR, torch.Generator().manual_seed(0))
         model.network.regress(latents.read(some, y.device), y[some])
     weights = dict(model.network.named_parameters())
     if recipe.optimizer == "adam":
@@ -166,8 +174,6 @@ def estimate_residuals(
 ) -> tuple[ResidualField | None, float]:
     """The field of the residuals at the chains, and the standard deviation of the noise of measurements themselves.
 
-    Both from all examples, or from `MOST_EXAMPLES_LINEAR` of them that are drawn at random.
-
     None and 0 if the signal is no image (channels, height, width), or is seen through measurements of which
     `projected_residuals.matrix_of` knows no matrix.
 
@@ -180,30 +186,36 @@ def estimate_residuals(
         observation: How they came about.
         precision: Arithmetic inside the network.
     """
-    some = _some_examples(y)
-    y, observation = y[some], observation.select(some)
-    signals = decode(state.model, state.latents.read(some, torch.device("cpu")), precision)
-    if signals.dim() != 4:
+    parts = torch.arange(len(y)).split(EXAMPLES if _are_images(y, observation) else MEASURED_EXAMPLES)
+
+    def signals(rows: Tensor) -> Tensor:
+        return decode(state.model, state.latents.read(rows, torch.device("cpu")), precision)
+
+    def known(rows: Tensor) -> Tensor:
+        observed = observation.select(rows).observed
+        observed = torch.ones(1, dtype=torch.bool) if observed is None else observed.cpu()
+        return observed.expand(len(rows), *y.shape[1:])
+
+    shape = signals(parts[0][:1]).shape[1:]
+    if len(shape) != 3:
         return None, 0.0
-    if not _are_images(y, observation):
-        matrix = matrix_of(unmasked(observation), signals.shape[1:])
-        if matrix is None:
-            return None, 0.0
-        known = torch.ones_like(y, dtype=torch.bool) if observation.observed is None else observation.observed.cpu()
-        known = known.expand_as(y).flatten(1)
-        measured = known.any(0)
-        whole = known[:, measured].all(1)
-        if whole.float().mean() < FEWEST_WHOLE:
-            warnings.warn(
-                f"residuals are taken for white: only {int(whole.sum())} of {len(y)} examples have all "
-                "measurements, and their field needs half of them",
-                stacklevel=2,
-            )
-            return None, 0.0
-        residual = y.flatten(1).cpu() - signals.flatten(1) @ matrix.T
-        return estimate_projected(residual[whole][:, measured], matrix[measured], signals.shape[1:])
-    observed = torch.ones_like(signals) if observation.observed is None else observation.observed.cpu()
-    return residuals.estimate(y.cpu() - signals, observed.bool()), 0.0
+    if _are_images(y, observation):
+        return residuals.estimate_in_parts((y[rows].cpu() - signals(rows), known(rows)) for rows in parts), 0.0
+    matrix = matrix_of(unmasked(observation), shape)
+    if matrix is None:
+        return None, 0.0
+    ever = torch.stack([known(rows).flatten(1).any(0) for rows in parts]).any(0)
+    whole = torch.cat([known(rows).flatten(1)[:, ever].all(1) for rows in parts])
+    if whole.float().mean() < FEWEST_WHOLE:
+        warnings.warn(
+            f"residuals are taken for white: only {int(whole.sum())} of {len(y)} examples have all "
+            "measurements, and their field needs half of them",
+            stacklevel=2,
+        )
+        return None, 0.0
+    left = (y[rows].flatten(1).cpu() - signals(rows).flatten(1) @ matrix.T for rows in parts)
+    told = (residual[whole[rows]][:, ever] for rows, residual in zip(parts, left, strict=True))
+    return estimate_projected_in_parts(told, matrix[ever], shape)
 
 
 def _batches(
