@@ -151,8 +151,8 @@ class _LatentsOnDisk(Latents):
 
     def write(self, index: Int[Tensor, "m"], z: Float[Tensor, "m *latent"]) -> None:
         """Move the chains of these examples."""
-        moved = z.detach().to(CPU, torch.float32).contiguous()
-        write_rows(self._file, self._positions(index), moved.numpy())
+        moved = z.detach().to(CPU, torch.float32).expand(len(index), *self._shape[1:])
+        write_rows(self._file, self._positions(index), moved.contiguous().numpy())
 
     def parts(self) -> Iterator[Float[Tensor, "m *latent"]]:
         """Copies of all chains in their order, some at a time."""

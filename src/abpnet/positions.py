@@ -34,7 +34,10 @@ def read_rows(file: FileIO, positions: Sequence[int], n_bytes: int) -> np.ndarra
         while done < n_bytes:
             count = os.preadv(file.fileno(), [row[done:].data], position + done)
             if not count:
-                raise InputError(f"{file.name!r}: ends at byte {position + done}; it was longer before")
+                raise InputError(
+                    f"{file.name}: ends before byte {position + n_bytes}, up to which a row reaches; it was longer "
+                    "when it was opened, and must stay as it is while it is in use"
+                )
             done += count
     return rows
 
@@ -47,7 +50,7 @@ def write_rows(file: FileIO, positions: Iterable[int], rows: np.ndarray) -> None
         positions: Where each row starts.
         rows: (m, ...) contiguous, what is to stand there.
     """
-    for row, position in zip(rows.reshape(len(rows), -1).view(np.uint8), positions, strict=True):
-        done = 0
-        while done < len(row):
-            done += os.pwrite(file.fileno(), row[done:].data, position + done)
+    for row, position in zip(rows, positions, strict=True):
+        content, done = row.reshape(-1).view(np.uint8), 0
+        while done < len(content):
+            done += os.pwrite(file.fileno(), content[done:].data, position + done)
