@@ -201,7 +201,7 @@ class GeneratorNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
     def transform(self, X: Any) -> Any:
         """Posterior mode of the latent factors, (n, *latent_shape); NaN in X = missing.
 
-        Deterministic; a row's factors do not depend on the other rows.
+        Deterministic; a row's factors do not depend on the other rows. A memory-mapped X is read some rows at a time.
         """
         check_is_fitted(self)
         y, observation, convert = validated(self, X, None, may_stay_on_disk=True)
