@@ -14,6 +14,7 @@ from abpnet.holding_out import hold_out
 from abpnet.learning_state import LearningState
 from abpnet.model import SCORES_PER_FACTOR, frozen_decoder
 from abpnet.observations import Complete, Mask, Observation, Projection, unmasked
+from abpnet.optimizing import set_rate
 from abpnet.recipes import Recipe
 from abpnet.recording import Recorded
 
@@ -74,8 +75,7 @@ def _update_weights(
     with autocast(z.device, precision):
         signal = model.network(z).float()
     energies = model.energy(z, y, observation, lambda _: signal)
-    for group in state.optimizer.param_groups:
-        group["lr"] = rate
+    set_rate(state.optimizer, rate)
     state.optimizer.zero_grad(set_to_none=True)
     weights = [weight for weight in model.network.parameters() if weight.requires_grad]
     mean = energies[share.kept].sum() / share.n

@@ -30,6 +30,7 @@ from abpnet.learning_state import Iteration, LearningState
 from abpnet.metrics import DYNAMIC_RANGE, latent_moments
 from abpnet.model import GeneratorModel
 from abpnet.observations import Complete, Observation, unmasked
+from abpnet.optimizing import optimizer_of
 from abpnet.projected_residuals import estimate_projected_in_parts, matrix_of
 from abpnet.recipes import Recipe
 from abpnet.residuals import ResidualField
@@ -41,8 +42,6 @@ __all__ = ["alternate", "begin", "estimate_residuals"]
 PASSES_BEFORE_FIELD = 5
 # Of indirect data, the field is estimated from examples with all measurements, if they are at least this share.
 FEWEST_WHOLE = 0.5
-# Few hundred updates must do: the second moments forget faster than usual.
-ADAM_SECOND_DECAY = 0.99
 # A linear start needs no more than this to be good enough.
 MOST_EXAMPLES_LINEAR, MOST_ENTRIES_LINEAR, LINEAR_ITERATIONS = 2000, 1024, 20
 # Examples that are in memory, those of which signals are measured, and chains that are drawn, at a time.
@@ -127,25 +126,12 @@ def begin(
         if isinstance(y, RowsOnDisk):
             some = _some(len(y), MOST_EXAMPLES_LINEAR, torch.Generator().manual_seed(0))
         model.network.regress(latents.read(some, y.device), y[some])
-    weights = dict(model.network.named_parameters())
-    if recipe.optimizer == "adam":
-        optimizer: torch.optim.Optimizer = torch.optim.AdamW(
-            weights.values(),
-            lr=recipe.learning_rate,
-            betas=(recipe.momentum, ADAM_SECOND_DECAY),
-            weight_decay=recipe.weight_decay,
-            **({"fused": True, "capturable": True} if generator.device.type == "cuda" else {}),
-        )
-    else:
-        optimizer = torch.optim.SGD(
-            weights.values(), lr=recipe.learning_rate, momentum=recipe.momentum, weight_decay=recipe.weight_decay
-        )
     return LearningState(
         model=model,
         latents=latents,
-        optimizer=optimizer,
+        optimizer=optimizer_of(model.network, recipe),
         generator=generator,
-        averaged={name: weight.detach().clone() for name, weight in weights.items()},
+        averaged={name: weight.detach().clone() for name, weight in model.network.named_parameters()},
         latent_precision=torch.zeros(model.latent_shape[0], model.latent_shape[0], device=generator.device),
     )
 

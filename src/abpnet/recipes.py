@@ -27,7 +27,10 @@ LEAST = {
     "average_decay": 0.0,
     "held_out": 0.0,
     "warm_up": 0,
+    "full_rate_inputs": 1,
 }
+# None is a choice as well.
+MAY_BE_NONE = ("learning_rate_horizon", "full_rate_inputs")
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,8 @@ class Recipe:
             third; None = it stays.
         warm_up: Over that many updates the learning rate rises to what it is: where the first steps are too long, small
             networks end up with units that never answer again. 0 = it starts there.
+        full_rate_inputs: Layers of which an output has more inputs than that learn slower, at so many times the rate by
+            their number: else wide networks do not start. None = all layers learn at the same rate.
         weight_decay: Of the weights; decoupled from the gradient for "adam".
         batch_size: Examples in each weight update.
         average_decay: The weights kept in the end are a running mean with this decay per update; 0 = the last ones.
@@ -79,6 +84,7 @@ class Recipe:
     residuals: Literal["white", "kriged", "whitened"] = "white"
     held_out: float = 0.0
     warm_up: int = 0
+    full_rate_inputs: int | None = None
 
     def __post_init__(self) -> None:
         for name, choices in CHOICES.items():
@@ -86,7 +92,7 @@ class Recipe:
                 raise ValueError(f"{name} must be {' or '.join(choices)}; got {getattr(self, name)!r}")
         for name, least in LEAST.items():
             value = getattr(self, name)
-            if value is None and name == "learning_rate_horizon":
+            if value is None and name in MAY_BE_NONE:
                 continue
             whole = isinstance(least, int) and not isinstance(value, int)
             if isinstance(value, bool) or not isinstance(value, int | float) or whole or not least <= value < math.inf:
@@ -141,6 +147,7 @@ RECIPES = {
         average_decay=0.99,
         learn_noise=False,
         warm_up=100,
+        full_rate_inputs=800,
     ),
     # A weak pull of the statistics and small plain steps leave the chains where the prior is.
     "texture": Recipe(

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
-from abpnet.networks.layers import LEAK
+from abpnet.networks.layers import LEAK, WEIGHTED, n_inputs
 from abpnet.networks.objects import ObjectNetwork
 from abpnet.networks.patchworks import PatchworkNetwork
 from abpnet.networks.sounds import SoundNetwork
@@ -59,23 +59,16 @@ def initialise(network: nn.Module, generator: torch.Generator) -> nn.Module:
     """
     network.to_empty(device=generator.device)
     for layer in network.modules():
-        if isinstance(layer, (nn.ConvTranspose2d, nn.ConvTranspose3d)):
-            fan_in = layer.in_channels * math.prod(layer.kernel_size) / math.prod(layer.stride)
-        elif isinstance(layer, (nn.Linear, nn.Conv1d, nn.Conv2d)):
-            fan_in = layer.weight[0].numel()
-        elif isinstance(layer, nn.GroupNorm):
+        if isinstance(layer, nn.GroupNorm):
             nn.init.ones_(layer.weight)
             nn.init.zeros_(layer.bias)
-            continue
         elif isinstance(layer, StartsItself):
             layer.initialise()
-            continue
-        else:
-            continue
-        std = math.sqrt(2 / ((1 + LEAK**2) * fan_in)) * getattr(layer, "initial_gain", 1.0)
-        nn.init.normal_(layer.weight, std=std, generator=generator)
-        if layer.bias is not None:
-            nn.init.zeros_(layer.bias)
+        elif isinstance(layer, WEIGHTED):
+            std = math.sqrt(2 / ((1 + LEAK**2) * n_inputs(layer))) * getattr(layer, "initial_gain", 1.0)
+            nn.init.normal_(layer.weight, std=std, generator=generator)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
     return channels_last(network)
 
 

@@ -12,15 +12,20 @@ from torch import Tensor, nn
 
 __all__ = [
     "LEAK",
+    "WEIGHTED",
     "EnlargingConvolution",
     "SteadyLinear",
     "StillPicture",
     "deconvolution",
     "first_maps",
+    "n_inputs",
     "start_fainter",
 ]
 
 LEAK = 0.2
+TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+# Layers whose outputs are weighted sums of inputs.
+WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, *TRANSPOSED)
 SMALLEST_WIDTH = 16
 
 
@@ -63,6 +68,13 @@ class StillPicture(nn.Module):
     def forward(self, input: Float[Tensor, "n *shape"]) -> Float[Tensor, "n *shape"]:
         """`input + picture`."""
         return input + self.bias.view(self.shape)
+
+
+def n_inputs(layer: nn.Linear | nn.modules.conv._ConvNd) -> float:
+    """How many inputs reach one output of a layer of one of the `WEIGHTED` kinds."""
+    if isinstance(layer, TRANSPOSED):
+        return layer.in_channels * math.prod(layer.kernel_size) / math.prod(layer.stride)
+    return layer.weight[0].numel()
 
 
 def start_fainter(layer: nn.Module, gain: float) -> None:
