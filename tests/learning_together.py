@@ -4,6 +4,7 @@ torchrun --nproc-per-node 2 tests/learning_together.py FOLDER
 """
 
 import sys
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import numpy as np
 import torch
 
 import abpnet
-from abpnet import learning, parallel
+from abpnet import latents, learning, parallel
 from abpnet.networks import ObjectNetwork, initialise
 from abpnet.recipes import RECIPES
 from abpnet.runs import read_folder, write_folder
@@ -25,9 +26,10 @@ CASES = {
     "noise learned": (replace(RECIPES["video"], **SMALL_STEPS), 0.3),
     "metropolis": (replace(RECIPES["patchwork"], **SMALL_STEPS), 0.0),
     "one batch": (replace(RECIPES["paper"], batch_size=100), 0.3),
+    "on disk": (replace(RECIPES["kriged"], **SMALL_STEPS), 0.3),
 }
 CHECKPOINT_AFTER = 8
-RESUMED = ("complete", "masked")
+RESUMED = ("complete", "masked", "on disk")
 
 
 def images(missing):
@@ -38,10 +40,19 @@ def images(missing):
     return y.masked_fill(torch.rand(y.shape, generator=generator) < missing, torch.nan)
 
 
+def on_disk(y):
+    """The same observations in a file, which is gone with its last use."""
+    with tempfile.NamedTemporaryFile(suffix=".npy") as file:
+        np.save(file, y.numpy())
+        file.flush()
+        return abpnet.RowsOnDisk(np.load(file.name, mmap_mode="r"))
+
+
 def begun(name, seed=0):
     """State before the first pass, and the observations."""
     recipe, missing = CASES[name]
     generator, y = torch.Generator().manual_seed(seed), images(missing)
+    y = on_disk(y) if name == "on disk" and parallel.n_processes() > 1 else y
     model = abpnet.GeneratorModel(initialise(ObjectNetwork(3, (1, 8, 8), 32), generator), (3,))
     return learning.begin(model, y, recipe=recipe, generator=generator), y
 
@@ -71,6 +82,7 @@ def learned(name, seed=0, checkpoint=None, written=None):
 def main(folder):
     """Learn every case; the first process starts from another seed than the others, which have to follow it."""
     torch.distributed.init_process_group("gloo")
+    latents.PART = 5  # chains are exchanged in parts
     rank, world = torch.distributed.get_rank(), parallel.n_processes()
     for name in CASES:
         written = folder / f"{name} checkpoint {world}" if rank == 0 else None

@@ -9,8 +9,8 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "abpnet"
 # From the ground up; modules on one floor do not import one another.
 FLOORS = [
-    {"errors", "chance"},
-    {"parallel"},
+    {"errors", "chance", "ahead"},
+    {"positions", "parallel"},
     {
         "priors",
         "emissions",
@@ -42,6 +42,7 @@ FLOORS = [
         "whitening",
         "projected_residuals",
         "holding_out",
+        "disk",
     },
     {"networks.videos"},
     {
@@ -62,7 +63,16 @@ FLOORS = [
         "baselines.linear_dynamics",
         "recurrent",
     },
-    {"inference", "imputing", "data.images", "networks", "rhythm", "baselines.bottom_up", "baselines.imputers"},
+    {
+        "inference",
+        "imputing",
+        "validation",
+        "data.images",
+        "networks",
+        "rhythm",
+        "baselines.bottom_up",
+        "baselines.imputers",
+    },
     {"data.masks", "data.videos", "figures", "explaining", "precision", "learning_state"},
     {"batches"},
     {"data", "learning", "short_chains", "baselines.sensing", "baselines.vae", "baselines.dcgan", "evaluation"},

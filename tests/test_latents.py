@@ -39,6 +39,54 @@ def test_write_touches_its_rows_only(latents):
     assert torch.equal(latents.values, expected)
 
 
+def test_no_chains_are_read_and_written_as_well(latents):
+    none = torch.tensor([], dtype=torch.int64)
+    latents.write(none, torch.empty(0, 2, 3))
+    assert latents.read(none, CPU).shape == (0, 2, 3)
+    assert torch.equal(latents.values, torch.arange(24.0).reshape(4, 2, 3))
+
+
+@pytest.mark.parametrize("part", [1, 3, 4, 9])
+def test_parts_are_all_chains_in_their_order(latents, monkeypatch, part):
+    monkeypatch.setattr("abpnet.latents.PART", part)
+    parts = list(latents.parts())
+    assert max(map(len, parts)) == min(part, 4)
+    assert torch.equal(torch.cat(parts), torch.arange(24.0).reshape(4, 2, 3))
+
+
+@pytest.mark.parametrize("part", [1, 3, 9])
+def test_all_chains_are_moved_in_parts(latents, monkeypatch, part):
+    monkeypatch.setattr("abpnet.latents.PART", part)
+    values = -torch.arange(24.0).reshape(4, 2, 3)
+    latents.copy_from(values)
+    assert torch.equal(latents.values, values)
+    with pytest.raises(ValueError, match="3 chains for 4 examples"):
+        latents.copy_from(values[:3])
+
+
+def test_chains_of_another_shape_are_refused(latents):
+    with pytest.raises((RuntimeError, ValueError)):
+        latents.copy_from(torch.ones(4, 2, 2))
+
+
+@pytest.mark.parametrize("part", [1, 3, 9])
+def test_chains_that_others_moved_are_taken_over(latents, monkeypatch, part):
+    monkeypatch.setattr("abpnet.latents.PART", part)
+    monkeypatch.setattr("abpnet.parallel.n_processes", lambda: 2)
+    told = []
+
+    def exchange(values, moved):
+        told.extend(values[moved][:, 0, 0].tolist())
+        values += 100 * (torch.arange(len(values)) != moved.view(-1, 1)).all(0).view(-1, 1, 1)
+
+    monkeypatch.setattr("abpnet.parallel.exchange", exchange)
+    latents.exchange(torch.tensor([3, 0]))
+    assert sorted(told) == [0, 18], "what this process moved"
+    expected = torch.arange(24.0).reshape(4, 2, 3)
+    expected[1:3] += 100
+    assert torch.equal(latents.values, expected)
+
+
 def test_write_keeps_a_copy_without_history_in_single_precision(latents):
     z = torch.ones(1, 2, 3, dtype=torch.float64, requires_grad=True)
     latents.write(torch.tensor([1]), z)

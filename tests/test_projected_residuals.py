@@ -175,11 +175,12 @@ def test_the_field_is_learned_from_examples_with_all_measurements(monkeypatch):
     net = abpnet.GeneratorNetwork(2, recipe="kriged", noise_std=0.6, max_iter=1, precision="float32", verbose=False)
     learned_from = []
 
-    def watch(residual, matrix, shape):
+    def watch(residuals, matrix, shape):
+        residual = torch.cat(list(residuals))
         learned_from.append((residual.shape, matrix.shape))
         return estimate_projected(residual, matrix, shape)
 
-    monkeypatch.setattr("abpnet.learning.estimate_projected", watch)
+    monkeypatch.setattr("abpnet.learning.estimate_projected_in_parts", watch)
     assert net.fit(y.numpy(), observation=operator).residuals_ is not None
     assert learned_from == [((39, 59), (59, 360))]
     y[:30, 8] = torch.nan

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from abpnet.disk import RowsOnDisk
 from abpnet.emissions import Gaussian, Laplace
 from abpnet.errors import InputError
 from abpnet.evaluation import Evaluation, evaluate
@@ -48,6 +49,7 @@ __all__ = [
     "PatchworkNetwork",
     "Projection",
     "Recipe",
+    "RowsOnDisk",
     "SoundNetwork",
     "SoundStatistics",
     "SpaceTimeNetwork",

@@ -10,6 +10,7 @@ import torch
 from sklearn.utils import check_random_state
 from torch import Tensor
 
+from abpnet.disk import Rows
 from abpnet.observations import Complete, Observation, Projection, check_mask, unmasked
 
 __all__ = [
@@ -116,7 +117,7 @@ def check_range(X: np.ndarray) -> None:
         )
 
 
-def signal_shape(y: Tensor, observation: Observation) -> tuple[int, ...] | None:
+def signal_shape(y: Rows, observation: Observation) -> tuple[int, ...] | None:
     """Shape of the signals behind measurements; None if only the network can tell."""
     measured = unmasked(observation)
     if isinstance(measured, Complete):

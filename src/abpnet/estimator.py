@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict
 from itertools import islice
@@ -13,40 +13,39 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils import Tags, check_array
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils import Tags
+from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from abpnet import saving
 from abpnet.arrays import (
     check_count,
     check_factors,
-    check_measurements,
-    check_range,
     converter,
     mean_of,
     seed_of,
     signal_shape,
     to_tensor,
-    without_hidden,
 )
 from abpnet.chance import seed_for
+from abpnet.disk import Rows
 from abpnet.emissions import EMISSIONS
 from abpnet.estimator_settings import check_settings, device_of, latent_shape_of
-from abpnet.explaining import decode, explain, linear_start, posterior_draws, regress
+from abpnet.explaining import BATCH, decode, explain, linear_start, posterior_draws, regress
 from abpnet.factor_analysis import FactorAnalysis
 from abpnet.imputing import fill_in_draw, fill_in_mean
 from abpnet.learning import alternate, begin, estimate_residuals
 from abpnet.learning_state import Iteration
 from abpnet.model import GeneratorModel
 from abpnet.networks import chosen_network
-from abpnet.observations import Complete, Observation, as_observation, hide_missing, unmasked
+from abpnet.observations import Complete, Observation, unmasked
 from abpnet.precision import try_precisions
 from abpnet.projected_residuals import project
 from abpnet.recipes import Recipe
 from abpnet.residuals import ResidualField
 from abpnet.runs import delay_interruption
 from abpnet.short_chains import noise_for, short_draws
+from abpnet.validation import validated
 from abpnet.whitening import whiten
 
 __all__ = ["GeneratorNetwork"]
@@ -55,6 +54,8 @@ __all__ = ["GeneratorNetwork"]
 POSTERIOR_DRAWS = 30
 # Chains that the linear start of inference is regressed on, at most.
 MOST_CHAINS_REGRESSED = 2000
+# Examples in memory at once while they are explained; whole batches of `explaining`, so that the bits do not change.
+EXPLAINED_AT_ONCE = 8 * BATCH
 
 
 class GeneratorNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -123,7 +124,8 @@ class GeneratorNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         Ctrl-C ends learning after the current iteration and keeps what was learned.
 
         Args:
-            X: Signals; vectors (n, D) may have any scale. With an `observation`: the measurements.
+            X: Signals; vectors (n, D) may have any scale. With an `observation`: the measurements. A memory-mapped
+                array (`np.load(path, mmap_mode="r")`) stays on disk, and so do the chains: n is bounded by disk.
             y: Ignored.
             observation: How X came about: `Mask`, `Projection`, or any object with A(x) or forward(x).
 
@@ -155,10 +157,8 @@ class GeneratorNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             checkpoint: `state_.tensors()` and `state_.facts()` of an earlier run on the same data to go on from.
         """
         recipe = check_settings(self)
-        y, seen, _ = self._validate(X, observation, reset=True)
+        y, seen, _ = validated(self, X, observation, reset=True, may_stay_on_disk=True)
         generator = torch.Generator(device_of(self.device)).manual_seed(seed_of(self.random_state))
-        if seen.observed is not None and not seen.observed.any():
-            raise ValueError("nothing in X was observed; learning needs at least one entry")
         shape = signal_shape(y, seen)
         self.model_ = self._build_model(shape, generator, indirect=not isinstance(unmasked(seen), Complete))
         self.signal_shape_ = shape or tuple(self.model_.sample(1, torch.Generator(generator.device)).shape[1:])
@@ -180,7 +180,7 @@ class GeneratorNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             learning.close()
             self._conclude(recipe, y, seen)
 
-    def _conclude(self, recipe: Recipe, y: Tensor, observation: Observation) -> None:
+    def _conclude(self, recipe: Recipe, y: Rows, observation: Observation) -> None:
         """Keep the averaged weights, and regress signals on factors linearly to give inference a start."""
         self.n_iter_ = self.state_.iteration
         self.latents_ = self.state_.latents.values.numpy()
@@ -192,7 +192,7 @@ class GeneratorNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         self.model_.network.load_state_dict(self.state_.averaged, strict=False)
         self.linear_start_: FactorAnalysis | None = None
         if len(self.model_.latent_shape) == 1:
-            some = self.state_.latents.values[:MOST_CHAINS_REGRESSED]
+            some = self.state_.latents.read(torch.arange(min(len(y), MOST_CHAINS_REGRESSED)), torch.device("cpu"))
             self.linear_start_ = regress(self.model_, some, self.precision_["precision"])
         self.equivalent_noise_: float | None = None
         lines = self.linear_start_ if recipe.residuals == "kriged" and unmasked(observation) == Complete() else None
@@ -204,10 +204,10 @@ class GeneratorNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
     def transform(self, X: Any) -> Any:
         """Posterior mode of the latent factors, (n, *latent_shape); NaN in X = missing.
 
-        Deterministic; a row's factors do not depend on the other rows.
+        Deterministic; a row's factors do not depend on the other rows. A memory-mapped X is read some rows at a time.
         """
         check_is_fitted(self)
-        y, observation, convert = self._validate(X, None)
+        y, observation, convert = validated(self, X, None, may_stay_on_disk=True)
         return convert(self._explain(y, observation))
 
     def inverse_transform(self, Z: Any) -> Any:
@@ -240,7 +240,7 @@ class GeneratorNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         check_is_fitted(self)
         if observation is None:
             raise ValueError("observation must say how Y came about; for signals with missing entries there is impute")
-        y, observation, convert = self._validate(Y, observation)
+        y, observation, convert = validated(self, Y, observation)
         field, measured, seen = self.residuals_, unmasked(observation), None
         if field is not None and not isinstance(measured, Complete):
             seen = project(field, self.measurement_noise_, measured, self.signal_shape_)
@@ -268,7 +268,7 @@ class GeneratorNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         check_is_fitted(self)
         if n_imputations is not None:
             check_count("n_imputations", n_imputations)
-        y, observation, convert = self._validate(X, None)
+        y, observation, convert = validated(self, X, None)
         signals = self._draw(y, observation, start, random_state)
         if n_imputations is None:
             mean = mean_of(islice(signals, POSTERIOR_DRAWS))
@@ -298,10 +298,14 @@ class GeneratorNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             shape = (shape[0], *latent_shape)
         return self._decode(self.model_.prior.sample((n, *shape), generator)).numpy()
 
-    def _explain(self, y: Tensor, observation: Observation) -> Tensor:
-        start = linear_start(self.linear_start_, y, observation, self.model_.latent_shape, self.signal_shape_)
-        y, observation = self._whiten(y, observation, whole=True)
-        return explain(self.model_, y, observation, start, self.precision_["precision"])
+    def _explain(self, y: Rows, observation: Observation) -> Tensor:
+        shapes, modes = (self.model_.latent_shape, self.signal_shape_), []
+        for rows in torch.arange(len(y)).split(EXPLAINED_AT_ONCE):
+            some, seen = y[rows], observation.select(rows)
+            start = linear_start(self.linear_start_, some, seen, *shapes)
+            some, seen = self._whiten(some, seen, whole=True)
+            modes.append(explain(self.model_, some, seen, start, self.precision_["precision"]))
+        return torch.cat(modes)
 
     def _draw(self, y: Tensor, observation: Observation, start: Any, random_state: Any) -> Iterator[Tensor]:
         """Signals f(z) of factors drawn from their posterior, without end."""
@@ -369,7 +373,7 @@ class GeneratorNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         emission = EMISSIONS[self.emission](float(self.noise_std))
         return GeneratorModel(network, latent_shape, emission=emission).to(generator.device)
 
-    def _choose_precision(self, y: Tensor, observation: Observation, recipe: Recipe) -> dict[str, Any]:
+    def _choose_precision(self, y: Rows, observation: Observation, recipe: Recipe) -> dict[str, Any]:
         """The precision asked for, or the outcome of a trial on the first batch."""
         if self.precision != "auto":
             return {"precision": self.precision}
@@ -382,22 +386,3 @@ class GeneratorNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
                 self.model_, z, y[some].to(device), seen, recipe.step_size, trial_noise, recipe.preconditioned
             )
         )
-
-    def _validate(
-        self, X: Any, observation: Any, reset: bool = False
-    ) -> tuple[Tensor, Observation, Callable[[Tensor], Any]]:
-        """Finite observations, how they came about, and how to give back results in the kind X came in."""
-        convert, observation = converter(X), as_observation(observation)
-        X = without_hidden(X, observation)
-        if not isinstance(unmasked(observation), Complete):
-            X = check_array(X, dtype=np.float32, ensure_all_finite="allow-nan", allow_nd=True)
-            if not reset:
-                check_measurements(X, observation, self.signal_shape_)
-        else:
-            X = validate_data(self, X, reset=reset, dtype=np.float32, ensure_all_finite="allow-nan", allow_nd=True)
-            if X.ndim > 2:
-                check_range(X)
-            if not reset and X.shape[1:] != self.signal_shape_:
-                raise ValueError(f"expected signals of shape {self.signal_shape_}, got {X.shape[1:]}")
-        y, seen = hide_missing(torch.from_numpy(np.require(X, requirements=["C", "W"])), observation)
-        return y, seen, convert

@@ -11,23 +11,27 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from itertools import pairwise
 from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from abpnet import factor_analysis, parallel, residuals
+from abpnet.ahead import prepared_ahead
 from abpnet.batches import batch_step
+from abpnet.chance import Share
+from abpnet.disk import Rows, RowsOnDisk, hidden
 from abpnet.errors import InputError
-from abpnet.explaining import decode
+from abpnet.explaining import BATCH, decode
 from abpnet.latents import Latents
 from abpnet.learning_state import Iteration, LearningState
 from abpnet.metrics import DYNAMIC_RANGE, latent_moments
 from abpnet.model import GeneratorModel
-from abpnet.observations import Complete, Observation, as_observation, hide_missing, unmasked
+from abpnet.observations import Complete, Observation, unmasked
 from abpnet.optimizing import optimizer_of
-from abpnet.projected_residuals import estimate_projected, matrix_of
+from abpnet.projected_residuals import estimate_projected_in_parts, matrix_of
 from abpnet.recipes import Recipe
 from abpnet.residuals import ResidualField
 from abpnet.whitening import neighbours_of, whiten
@@ -40,6 +44,8 @@ PASSES_BEFORE_FIELD = 5
 FEWEST_WHOLE = 0.5
 # A linear start needs no more than this to be good enough.
 MOST_EXAMPLES_LINEAR, MOST_ENTRIES_LINEAR, LINEAR_ITERATIONS = 2000, 1024, 20
+# Examples that are in memory, those of which signals are measured, and chains that are drawn, at a time.
+EXAMPLES, MEASURED_EXAMPLES, CHAINS = BATCH, 32 * BATCH, 2**14
 # What makes the examples of a batch depend on one another.
 BATCH_NORMALISATION = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
@@ -52,37 +58,53 @@ class Regressing(Protocol):
         """Set weights by least squares of y on z."""
 
 
+def _some(count: int, most: int, generator: torch.Generator) -> Tensor:
+    """Indices drawn at random, in ascending order, on the CPU."""
+    return torch.randperm(count, generator=generator, device=generator.device)[:most].sort().values.cpu()
+
+
+def _drawn_together(n: int, device: torch.device) -> Iterator[Tensor]:
+    """Indices whose chains are drawn at once: on the CPU some at a time, which gives the numbers of one draw.
+
+    That is so for parts of a multiple of 16 numbers, and a last one of more than 16.
+    """
+    starts = range(0, max(n - CHAINS, 1), CHAINS) if device.type == "cpu" else range(1)
+    for first, last in pairwise([*starts, n]):
+        yield torch.arange(first, last)
+
+
 def _start_of_chains(
-    model: GeneratorModel, y: Tensor, observation: Observation, recipe: Recipe, generator: torch.Generator
+    model: GeneratorModel, y: Rows, observation: Observation, recipe: Recipe, generator: torch.Generator
 ) -> Latents:
-    if recipe.start == "prior" or len(model.latent_shape) > 1:
-        return Latents(model.prior.sample((len(y), *model.latent_shape), generator).cpu())
-    flat = y.flatten(1)
-    observed = observation.observed
-    observed = None if observed is None else observed.expand_as(y).flatten(1)
+    shape = model.latent_shape
+    latents = Latents.temporary(len(y), shape) if isinstance(y, RowsOnDisk) else Latents(torch.empty(len(y), *shape))
+    if recipe.start == "prior" or len(shape) > 1:
+        for rows in _drawn_together(len(y), generator.device):
+            latents.write(rows, model.prior.sample((len(rows), *shape), generator))
+        return latents
+    entries = _some(math.prod(y.shape[1:]), MOST_ENTRIES_LINEAR, generator)
+    examples = _some(len(y), MOST_EXAMPLES_LINEAR, generator)
 
-    def some(count: int, most: int) -> Tensor:
-        order = torch.randperm(count, generator=generator, device=generator.device).to(y.device)
-        return order[:most].sort().values
+    def read(rows: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Some entries of these examples, and which were observed; few examples at a time have them all in memory."""
+        values, seen = [], []
+        for index in rows.split(EXAMPLES):
+            values.append(y[index].flatten(1)[:, entries])
+            observed = observation.select(index).observed
+            if observed is not None:
+                seen.append(observed.expand(len(index), *y.shape[1:]).flatten(1)[:, entries].to(y.device))
+        return torch.cat(values), torch.cat(seen) if seen else None
 
-    entries, examples = some(flat.shape[1], MOST_ENTRIES_LINEAR), some(len(y), MOST_EXAMPLES_LINEAR)
-    flat, observed = flat[:, entries], None if observed is None else observed[:, entries]
-    linear = factor_analysis.fit(
-        flat[examples],
-        model.latent_shape[0],
-        None if observed is None else observed[examples],
-        max_iter=LINEAR_ITERATIONS,
-    )
-    means = [
-        factor_analysis.posterior(linear, flat[rows], None if observed is None else observed[rows]).mean
-        for rows in torch.arange(len(y)).split(MOST_EXAMPLES_LINEAR)
-    ]
-    return Latents(torch.cat(means).cpu())
+    values, observed = read(examples)
+    linear = factor_analysis.fit(values, shape[0], observed, max_iter=LINEAR_ITERATIONS)
+    for rows in torch.arange(len(y)).split(MOST_EXAMPLES_LINEAR):
+        latents.write(rows, factor_analysis.posterior(linear, *read(rows)).mean)
+    return latents
 
 
 def begin(
     model: GeneratorModel,
-    y: Tensor,
+    y: Rows,
     observation: Observation | None = None,
     *,
     recipe: Recipe,
@@ -92,15 +114,18 @@ def begin(
 
     Args:
         model: Whose weights are to be learned; changed in place later on.
-        y: (n, *measured) observations, NaN = missing.
+        y: (n, *measured) observations, NaN = missing; or `RowsOnDisk`, whose chains are on disk as well.
         observation: How y came about; complete by default.
         recipe: How to learn.
         generator: Source of all chance, on the device of the model.
     """
-    y, observation = hide_missing(y, as_observation(observation))
+    y, observation = hidden(y, observation)
     latents = _start_of_chains(model, y, observation, recipe, generator)
     if isinstance(model.network, Regressing) and isinstance(observation, Complete):
-        model.network.regress(latents.values.to(y.device), y)
+        some = torch.arange(len(y))
+        if isinstance(y, RowsOnDisk):
+            some = _some(len(y), MOST_EXAMPLES_LINEAR, torch.Generator().manual_seed(0))
+        model.network.regress(latents.read(some, y.device), y[some])
     return LearningState(
         model=model,
         latents=latents,
@@ -111,13 +136,27 @@ def begin(
     )
 
 
-def _are_images(y: Tensor, observation: Observation) -> bool:
+def _in_memory(y: Rows) -> Tensor:
+    """What has to be in memory as a whole, to be whitened.
+
+    Raises:
+        InputError: If it is on disk.
+    """
+    if isinstance(y, RowsOnDisk):
+        raise InputError(
+            "residuals='whitened' keeps in memory what it makes of all examples; of those on disk choose another "
+            "recipe, such as 'kriged', or pass them as an array in memory: np.array(X)"
+        )
+    return y
+
+
+def _are_images(y: Rows, observation: Observation) -> bool:
     """Whether signals themselves are observed, whole or in part, and have channels, height and width."""
     return y.dim() == 4 and isinstance(unmasked(observation), Complete)
 
 
 def estimate_residuals(
-    state: LearningState, y: Tensor, observation: Observation, precision: str = "float32"
+    state: LearningState, y: Rows, observation: Observation, precision: str = "float32"
 ) -> tuple[ResidualField | None, float]:
     """The field of the residuals at the chains, and the standard deviation of the noise of measurements themselves.
 
@@ -133,31 +172,56 @@ def estimate_residuals(
         observation: How they came about.
         precision: Arithmetic inside the network.
     """
-    signals = decode(state.model, state.latents.values, precision)
-    if signals.dim() != 4:
+    parts = torch.arange(len(y)).split(EXAMPLES if _are_images(y, observation) else MEASURED_EXAMPLES)
+
+    def signals(rows: Tensor) -> Tensor:
+        return decode(state.model, state.latents.read(rows, torch.device("cpu")), precision)
+
+    def known(rows: Tensor) -> Tensor:
+        observed = observation.select(rows).observed
+        observed = torch.ones(1, dtype=torch.bool) if observed is None else observed.cpu()
+        return observed.expand(len(rows), *y.shape[1:])
+
+    shape = signals(parts[0][:1]).shape[1:]
+    if len(shape) != 3:
         return None, 0.0
-    if not _are_images(y, observation):
-        matrix = matrix_of(unmasked(observation), signals.shape[1:])
-        if matrix is None:
-            return None, 0.0
-        known = torch.ones_like(y, dtype=torch.bool) if observation.observed is None else observation.observed.cpu()
-        known = known.expand_as(y).flatten(1)
-        measured = known.any(0)
-        whole = known[:, measured].all(1)
-        if whole.float().mean() < FEWEST_WHOLE:
-            warnings.warn(
-                f"residuals are taken for white: only {int(whole.sum())} of {len(y)} examples have all "
-                "measurements, and their field needs half of them",
-                stacklevel=2,
-            )
-            return None, 0.0
-        residual = y.flatten(1).cpu() - signals.flatten(1) @ matrix.T
-        return estimate_projected(residual[whole][:, measured], matrix[measured], signals.shape[1:])
-    observed = torch.ones_like(signals) if observation.observed is None else observation.observed.cpu()
-    return residuals.estimate(y.cpu() - signals, observed.bool()), 0.0
+    if _are_images(y, observation):
+        return residuals.estimate_in_parts((y[rows].cpu() - signals(rows), known(rows)) for rows in parts), 0.0
+    matrix = matrix_of(unmasked(observation), shape)
+    if matrix is None:
+        return None, 0.0
+    ever = torch.stack([known(rows).flatten(1).any(0) for rows in parts]).any(0)
+    whole = torch.cat([known(rows).flatten(1)[:, ever].all(1) for rows in parts])
+    if whole.float().mean() < FEWEST_WHOLE:
+        warnings.warn(
+            f"residuals are taken for white: only {int(whole.sum())} of {len(y)} examples have all "
+            "measurements, and their field needs half of them",
+            stacklevel=2,
+        )
+        return None, 0.0
+    left = (y[rows].flatten(1).cpu() - signals(rows).flatten(1) @ matrix.T for rows in parts)
+    told = (residual[whole[rows]][:, ever] for rows, residual in zip(parts, left, strict=True))
+    return estimate_projected_in_parts(told, matrix[ever], shape)
 
 
-def _join(state: LearningState, y: Tensor, recipe: Recipe) -> None:
+def _batches(
+    order: Tensor, batch_size: int, y: Rows, observation: Observation, generator: torch.Generator
+) -> Iterator[tuple[Share, Tensor, Tensor, Observation]]:
+    """Of each batch this process's share, its indices, observations, and how these came about.
+
+    Of rows on disk, one batch is read ahead.
+    """
+
+    def read(chosen: Tensor) -> tuple[Share, Tensor, Tensor, Observation]:
+        share = parallel.share_of(len(chosen), generator)
+        index = chosen[share.rows]
+        return share, index, y[index], observation.select(index)
+
+    batches = order.split(batch_size)
+    return prepared_ahead(read, batches) if isinstance(y, RowsOnDisk) else map(read, batches)
+
+
+def _join(state: LearningState, y: Rows, recipe: Recipe) -> None:
     """Let several processes learn as one: all begin where the first stands.
 
     Raises:
@@ -176,15 +240,17 @@ def _join(state: LearningState, y: Tensor, recipe: Recipe) -> None:
             "network without batch normalisation"
         )
     n_weights = sum(weight.numel() for weight in state.model.parameters())
-    content = int(y.contiguous().view(torch.int32).sum())
-    if not parallel.are_alike([len(y), y.numel(), content, n_weights, recipe.batch_size, state.updates]):
+    content = 0
+    for rows in torch.arange(len(y)).split(EXAMPLES):
+        content += int(y[rows].contiguous().view(torch.int32).sum())
+    if not parallel.are_alike([*y.shape, content, n_weights, recipe.batch_size, state.updates]):
         raise InputError("several processes learn as one; each must be given the same data and settings")
     state.follow_first()
 
 
 def alternate(
     model: GeneratorModel,
-    y: Tensor,
+    y: Rows,
     observation: Observation | None = None,
     *,
     recipe: Recipe,
@@ -202,8 +268,8 @@ def alternate(
 
     Args:
         model: Learned in place.
-        y: (n, *measured) observations, NaN = missing.
-        observation: How y came about; complete by default.
+        y: (n, *measured) observations, NaN = missing; or `RowsOnDisk`, read batch by batch, one ahead.
+        observation: How y came about; complete by default. Rows on disk know theirs.
         recipe: How to learn.
         state: Where to go on from; a new start by default.
         generator: Source of all chance of a new start; seeded with 0 by default.
@@ -213,11 +279,12 @@ def alternate(
         A summary after each pass over the examples.
 
     Raises:
-        InputError: If several processes were given different data, or cannot share the batches: there are fewer
-            examples in one than processes, or the network has batch normalisation.
+        InputError: If the recipe cannot be used with rows on disk; or several processes were given different data, or
+            cannot share the batches: there are fewer examples in one than processes, or the network has batch
+            normalisation.
     """
     device = next(model.parameters()).device
-    y, observation = hide_missing(y, as_observation(observation))
+    y, observation = hidden(y, observation)
     observation = observation.to(device)
     if state is None:
         generator = generator or torch.Generator(device).manual_seed(0)
@@ -225,25 +292,24 @@ def alternate(
     _join(state, y, recipe)
     whitened = recipe.residuals == "whitened" and _are_images(y, observation)
     held_out = recipe.held_out if _are_images(y, observation) else 0.0
-    neighbours = neighbours_of(y, observation) if whitened else None
-    white, filters = whiten(y, observation, state.residuals, model.emission, neighbours)
+    neighbours = neighbours_of(_in_memory(y), observation) if whitened else None
+    white, filters = y, observation
+    if whitened:
+        white, filters = whiten(_in_memory(y), observation, state.residuals, model.emission, neighbours)
     step = batch_step(state, filters, recipe, precision, held_out)
     start = time.monotonic() - state.seconds
     while True:
         doublings = math.log2(state.iteration / PASSES_BEFORE_FIELD) if state.iteration else -1.0
         if whitened and doublings >= 0 and doublings.is_integer():
             state.residuals, _ = estimate_residuals(state, y, observation, precision)
-            white, filters = whiten(y, observation, state.residuals, model.emission, neighbours)
+            white, filters = whiten(_in_memory(y), observation, state.residuals, model.emission, neighbours)
             step = batch_step(state, filters, recipe, precision, held_out)
         sums, moved = torch.zeros(3, device=device), []
         energy, residual, n_observed = sums.unbind()
         order = torch.randperm(len(y), generator=state.generator, device=state.generator.device).cpu()
-        for chosen in order.split(recipe.batch_size):
-            share = parallel.share_of(len(chosen), state.generator)
-            index = chosen[share.rows]
-            batch, seen = white[index].to(device), filters.select(index).to(device)
+        for share, index, batch, seen in _batches(order, recipe.batch_size, white, filters, state.generator):
+            batch, seen, kept = batch.to(device), seen.to(device), share.kept
             z, energies, signal = step(state.latents.read(index, device), batch, seen, share)
-            kept = share.kept
             state.latents.write(index[kept], z[kept])
             moved.append(index[kept])
             if filters is not observation:
@@ -261,7 +327,7 @@ def alternate(
             residual += difference.abs().sum()
             n_observed += n_entries
         energy, residual, n_observed = parallel.total(sums)
-        parallel.exchange(state.latents.values, torch.cat(moved))
+        state.latents.exchange(torch.cat(moved))
         state.iteration += 1
         state.seconds = parallel.number_of_first(time.monotonic() - start)
         iteration = Iteration(
@@ -269,7 +335,7 @@ def alternate(
             seconds=state.seconds,
             energy=float(energy) / len(y),
             error=float(residual / n_observed) / DYNAMIC_RANGE,
-            **latent_moments(state.latents.values),
+            **latent_moments(state.latents.parts()),
         )
         state.history.append(iteration.row())
         yield iteration

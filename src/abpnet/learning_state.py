@@ -120,7 +120,9 @@ class LearningState:
     def follow_first(self) -> None:
         """Where several processes learn as one: stand where the first of them does."""
         tensors = self.tensors()  # in an order that differs between processes once they were read from a file
-        self.restore({name: parallel.from_first(tensors[name]) for name in sorted(tensors)}, self.facts())
+        names = sorted(tensors.keys() - {"latents"})
+        self._restore({name: parallel.from_first(tensors[name]) for name in names}, self.facts())
+        self.latents.follow_first()
 
     def restore(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
         """Go back to what `tensors` and `facts` of an equally built state said.
@@ -128,23 +130,27 @@ class LearningState:
         Raises:
             InputError: If they belong to another model or other data.
         """
-        parts = by_part(tensors)
         try:
-            self.model.load_state_dict(parts["model"])
-            for name, tensor in self.averaged.items():
-                tensor.copy_(parts["averaged"][name])
-            self.latents.values.copy_(tensors["latents"])
-            self.latent_precision.copy_(tensors["latent_precision"])
-            self.generator.set_state(tensors["generator"])
-            self.residuals = ResidualField(tensors["residuals"]) if "residuals" in tensors else None
-            self.iteration, self.updates, self.seconds = facts["iteration"], facts["updates"], facts["seconds"]
-            self.history[:] = facts["history"]
-            if facts["noise_std"] is not None:
-                self.model.emission = Gaussian(facts["noise_std"])
-            self._restore_optimizer(parts["optimizer"], facts["optimizer"])
+            self._restore(tensors, facts)
+            self.latents.copy_from(tensors["latents"])
         except (KeyError, RuntimeError, TypeError, ValueError) as error:
             reason = " ".join(str(error).split())
             raise InputError(f"the checkpoint does not fit this model and these data: {reason}") from None
+
+    def _restore(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+        """Go back in all but the chains."""
+        parts = by_part(tensors)
+        self.model.load_state_dict(parts["model"])
+        for name, tensor in self.averaged.items():
+            tensor.copy_(parts["averaged"][name])
+        self.latent_precision.copy_(tensors["latent_precision"])
+        self.generator.set_state(tensors["generator"])
+        self.residuals = ResidualField(tensors["residuals"].clone()) if "residuals" in tensors else None
+        self.iteration, self.updates, self.seconds = facts["iteration"], facts["updates"], facts["seconds"]
+        self.history[:] = facts["history"]
+        if facts["noise_std"] is not None:
+            self.model.emission = Gaussian(facts["noise_std"])
+        self._restore_optimizer(parts["optimizer"], facts["optimizer"])
 
     def _restore_optimizer(self, tensors: dict[str, Tensor], names: list[str]) -> None:
         if {f"optimizer.{name}" for name in tensors} != set(names):
@@ -154,6 +160,7 @@ class LearningState:
         for index, memory in memories.items():
             for name, value in memory.items():
                 if not value.dim():
+                    memory[name] = value.clone()
                     continue
                 if value.shape != weights[index].shape:
                     raise ValueError(f"the optimizer's {name} of weight {index} has shape {tuple(value.shape)}")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 __all__ = ["DYNAMIC_RANGE", "difference_of_statistics", "error", "latent_moments", "psnr"]
@@ -52,23 +53,29 @@ def psnr(estimate: np.ndarray, truth: np.ndarray, where: np.ndarray | None = Non
     return float(10 * np.log10(DYNAMIC_RANGE**2 / mean_square)) if mean_square > 0 else float("inf")
 
 
-def latent_moments(z: Float[Tensor, "n d *map"]) -> dict[str, float]:
+def latent_moments(parts: Iterable[Tensor]) -> dict[str, float]:
     """How far the chains of all examples, taken together, stand from the prior N(0, I).
 
     Args:
-        z: Latent factors; positions of a map count as examples.
+        parts: (n, d, *map) latent factors of some examples at a time; positions of a map count as examples.
 
     Returns:
         `latent_mean` and `latent_std` over all factors, and `latent_divergence`: the Kullback-Leibler divergence of
         the normal distribution with each factor's mean and variance from N(0, 1), averaged over factors, in nats;
         `(v + m^2 - 1 - log v) / 2`.
     """
-    factors = z.transpose(0, 1).flatten(1)
-    mean, variance = factors.mean(1), factors.var(1, correction=0).clamp(min=torch.finfo(z.dtype).tiny)
+    sums = squares = torch.zeros((), dtype=torch.float64)
+    count = 0
+    for part in parts:
+        factors = part.transpose(0, 1).flatten(1).double()
+        sums, squares = sums + factors.sum(1), squares + factors.square().sum(1)
+        count += factors.shape[1]
+    mean, square = sums / count, squares / count
+    variance = (square - mean.square()).clamp(min=torch.finfo(torch.float32).tiny)
     divergence = 0.5 * (variance + mean.square() - 1 - variance.log())
     return {
-        "latent_mean": float(z.mean()),
-        "latent_std": float(z.std(correction=0)),
+        "latent_mean": float(mean.mean()),
+        "latent_std": float((square.mean() - mean.mean().square()).clamp(min=0).sqrt()),
         "latent_divergence": float(divergence.mean()),
     }
 

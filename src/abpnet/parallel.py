@@ -1,9 +1,9 @@
 """Several processes learn as one: `torchrun --nproc-per-node 2 -m abpnet COMMAND ...`.
 
-Every process holds all observations, weights and chains. Of each batch it explains a part of its own, a run of rows;
-gradients are summed before each update of the weights, and chains are exchanged after each pass over the examples.
-Parts are cut from the same shuffled batches whatever the number of processes, so all of them have as much to do, and
-the result is that of one process but for rounding.
+Every process holds all observations, or reads the same file, and holds weights and chains. Of each batch it explains a
+part of its own, a run of rows; gradients are summed before each update of the weights, and chains are exchanged after
+each pass over the examples. Parts are cut from the same shuffled batches whatever the number of processes, so all of
+them have as much to do, and the result is that of one process but for rounding.
 
 Without a process group of torch.distributed there is one process, and everything here returns what it was given.
 """

@@ -10,7 +10,8 @@ times what is left of the measurements.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 import torch
@@ -21,7 +22,7 @@ from abpnet.emissions import Emission, Gaussian
 from abpnet.observations import Observation, Operator, Projection
 from abpnet.residuals import WHITE, ResidualField, apply_covariance
 
-__all__ = ["ProjectedResiduals", "estimate_projected", "matrix_of", "project"]
+__all__ = ["ProjectedResiduals", "estimate_projected", "estimate_projected_in_parts", "matrix_of", "project"]
 
 # Beyond these sizes of A its residuals are taken for white: numbers of measurements, and of its entries.
 MOST_MEASUREMENTS, MOST_ENTRIES = 4096, 40_000_000
@@ -35,7 +36,8 @@ LEAST_VARIANCE = 1e-12
 # Scoring ends when a step gains less than this, in nats for each example.
 GAIN, MOST_STEPS, SHORTEST_STEP = 1e-2, 20, 0.05
 RIDGE = 1e-4
-ROWS = 100
+# Rows of A, and examples, that are handled at once.
+ROWS, EXAMPLES = 100, 2000
 
 
 class ProjectedResiduals(NamedTuple):
@@ -272,10 +274,28 @@ def estimate_projected(
     Returns:
         The field, and the standard deviation of the noise of the measurements themselves.
     """
+    return estimate_projected_in_parts([residual], matrix, shape)
+
+
+@torch.no_grad()
+def estimate_projected_in_parts(
+    residuals: Iterable[Tensor], matrix: Float[Tensor, "k d"], shape: Sequence[int]
+) -> tuple[ResidualField, float]:
+    """The same of residuals that come some at a time; how many at a time makes no difference.
+
+    Args:
+        residuals: (n, *measured) each.
+        matrix: As for `estimate_projected`.
+        shape: As for `estimate_projected`.
+    """
     some = torch.randperm(len(matrix), generator=torch.Generator().manual_seed(0))[:MEASUREMENTS_FOR_FIELD]
     parts = _parts(matrix[some], shape)
-    told = residual.flatten(1)[:, some].double()
-    sample = told.T @ told / len(told)
+    examples = (example for residual in residuals for example in residual.flatten(1)[:, some])
+    products, n = torch.zeros(len(some), len(some), dtype=torch.float64), 0
+    while together := list(islice(examples, EXAMPLES)):
+        told = torch.stack(together).double()
+        products, n = products + told.T @ told, n + len(told)
+    sample = products / n
     steep = torch.linspace(0, 1, len(parts.bands), dtype=torch.float64).mul(-3 * math.log(1 + max(shape[1:]))).exp()
     alike = torch.tensor([1.0 if a == b else 0.9 for a, b in parts.pairs])
     weights = parts.permitted(torch.cat([(steep[:, None] * alike).flatten(), torch.zeros(1).double()]))

@@ -11,7 +11,8 @@ Newsam 1997): a product with it is a product with its spectrum, by fast Fourier 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 import torch
@@ -26,6 +27,7 @@ __all__ = [
     "conditional_mean",
     "equivalent_noise",
     "estimate",
+    "estimate_in_parts",
 ]
 
 # Examples handled at once: all batches have this size, the last one padded, so that no row depends on the others.
@@ -59,15 +61,11 @@ class ResidualField(NamedTuple):
         return torch.fft.irfft2(self.spectrum, self.grid)
 
 
-def _pair_sums(values: Tensor) -> Float[Tensor, "c c rows columns"]:
-    """Sums of `values[a, x] values[b, x + lag]` over examples and places, made even in the lag."""
-    rows, columns = 2 * values.shape[-2], 2 * values.shape[-1]
-    total = torch.zeros(values.shape[1], values.shape[1], rows, columns // 2 + 1, dtype=torch.float64)
-    for some in values.split(BATCH):
-        waves = torch.fft.rfft2(some.double(), (rows, columns))
-        for part in (waves.real, waves.imag):
-            total += torch.einsum("nahw,nbhw->abhw", part, part)
-    return torch.fft.irfft2(total, (rows, columns))
+def _add_pairs(total: Tensor, values: Tensor, grid: Sequence[int]) -> None:
+    """Add the Fourier transform of the products `values[a, x] values[b, x + lag]`, summed over examples and places."""
+    waves = torch.fft.rfft2(values.double(), tuple(grid))
+    for part in (waves.real, waves.imag):
+        total += torch.einsum("nahw,nbhw->abhw", part, part)
 
 
 def _fading(height: int, width: int) -> Float[Tensor, "rows columns"]:
@@ -92,10 +90,26 @@ def estimate(residual: Float[Tensor, "n c h w"], observed: Bool[Tensor, "n #c h 
         residual: `y - f(z)`; hidden entries do not matter.
         observed: True where an entry was observed.
     """
-    observed = observed.expand_as(residual)
-    products = _pair_sums(torch.where(observed, residual, 0.0))
-    pairs = _pair_sums(observed)
-    covariance = torch.where(pairs > 0.5, products / pairs.clamp(min=1), 0.0) * _fading(*residual.shape[-2:])
+    return estimate_in_parts([(residual, observed)])
+
+
+def estimate_in_parts(parts: Iterable[tuple[Tensor, Tensor]]) -> ResidualField:
+    """The same of residuals that come some at a time; how many at a time makes no difference.
+
+    Args:
+        parts: (n, c, h, w) residuals and what of them was observed, as for `estimate`.
+    """
+    examples = (example for residual, seen in parts for example in zip(residual, seen.expand_as(residual), strict=True))
+    products = pairs = torch.empty(0)
+    while some := list(islice(examples, BATCH)):
+        residual, observed = map(torch.stack, zip(*some, strict=True))
+        n_channels, height, width = residual.shape[1:]
+        if not len(products):
+            products, pairs = torch.zeros(2, n_channels, n_channels, 2 * height, width + 1, dtype=torch.float64)
+        _add_pairs(products, torch.where(observed, residual, 0.0), (2 * height, 2 * width))
+        _add_pairs(pairs, observed, (2 * height, 2 * width))
+    products, pairs = (torch.fft.irfft2(sums, (2 * height, 2 * width)) for sums in (products, pairs))
+    covariance = torch.where(pairs > 0.5, products / pairs.clamp(min=1), 0.0) * _fading(height, width)
     spectrum = torch.fft.rfft2(covariance).real
     values, vectors = torch.linalg.eigh(spectrum.permute(2, 3, 0, 1))
     variance = covariance[:, :, 0, 0].diagonal().mean().clamp(min=1e-6)

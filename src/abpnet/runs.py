@@ -15,7 +15,7 @@ import platform
 import shutil
 import signal
 import threading
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,19 +36,33 @@ CHECKPOINT, PARTIAL, REPLACED = "checkpoint-", ".partial-", ".replaced"
 TENSORS, FACTS = "state.safetensors", "state.json"
 
 
-def _write_durably(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+def _sync(path: Path) -> None:
+    """Flush a file or folder to disk."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _write_durably(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+    _sync(path)
+
+
+def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write safetensors durably; what is memory-mapped is not copied into memory on the way."""
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    owners = Counter(tensor.untyped_storage().data_ptr() for tensor in plain.values())
+    own = {  # shared memory, such as that of tied weights, cannot be written twice
+        name: tensor.clone() if owners[tensor.untyped_storage().data_ptr()] > 1 else tensor
+        for name, tensor in plain.items()
+    }
+    path.touch()  # the umask says who may read it; safetensors asks nobody
+    mode = path.stat().st_mode
+    safetensors.torch.save_file(own, path)
+    path.chmod(mode)
+    _sync(path)
 
 
 def replace_file(path: Path, content: str) -> None:
@@ -56,7 +70,7 @@ def replace_file(path: Path, content: str) -> None:
     partial = path.with_name(PARTIAL + path.name)
     _write_durably(partial, content.encode())
     partial.replace(path)
-    _sync_folder(path.parent)
+    _sync(path.parent)
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -86,10 +100,9 @@ def write_folder(folder: Path, tensors: Mapping[str, Tensor], facts: Mapping[str
     partial = folder.with_name(PARTIAL + folder.name)
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    _write_durably(partial / TENSORS, safetensors.torch.save(plain))
+    _write_tensors(partial / TENSORS, tensors)
     _write_durably(partial / FACTS, (json.dumps(facts, indent=2) + "\n").encode())
-    _sync_folder(partial)
+    _sync(partial)
     outdated = folder.with_name(PARTIAL + "outdated-" + folder.name)
     shutil.rmtree(outdated, ignore_errors=True)
     if folder.exists():
@@ -100,7 +113,7 @@ def write_folder(folder: Path, tensors: Mapping[str, Tensor], facts: Mapping[str
         if outdated.exists():
             outdated.rename(folder)
         raise
-    _sync_folder(folder.parent)
+    _sync(folder.parent)
     shutil.rmtree(outdated, ignore_errors=True)
 
 
@@ -114,7 +127,7 @@ def by_part(tensors: Mapping[str, Tensor]) -> defaultdict[str, dict[str, Tensor]
 
 
 def read_folder(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read what `write_folder` wrote.
+    """Read what `write_folder` wrote. The tensors are memory-mapped: whoever keeps one keeps the file.
 
     Raises:
         InputError: If a file is absent or damaged.
@@ -123,7 +136,7 @@ def read_folder(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if not isinstance(facts, dict):
         raise InputError(f"{folder / FACTS}: damaged (not a table of facts)")
     try:
-        return safetensors.torch.load((folder / TENSORS).read_bytes()), facts
+        return safetensors.torch.load_file(folder / TENSORS), facts
     except (OSError, safetensors.SafetensorError) as error:
         raise InputError(f"{folder / TENSORS}: absent or damaged ({error})") from None
 

@@ -75,7 +75,8 @@ def load(kind: type[Any], folder: Path, network: nn.Module | None, device: str) 
     Raises:
         InputError: If the folder is absent, damaged or of another version, or needs a network.
     """
-    tensors, facts = read_folder(folder)
+    mapped, facts = read_folder(folder)
+    tensors = {name: tensor.clone() for name, tensor in mapped.items()}
     if facts.get("format") != FORMAT:
         raise InputError(f"{folder}: written in format {facts.get('format')!r}; this version of abpnet reads {FORMAT}")
     try:

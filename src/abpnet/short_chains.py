@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from abpnet import factor_analysis
+from abpnet.disk import Rows
 from abpnet.emissions import Gaussian
 from abpnet.explaining import BATCH
 from abpnet.factor_analysis import FactorAnalysis
@@ -31,9 +32,7 @@ STEP_SIZE, N_STEPS = 0.5, 8
 MOST_MASKS = 32
 
 
-def noise_for(
-    linear: FactorAnalysis, field: ResidualField, y: Float[Tensor, "n c h w"], observation: Observation
-) -> float | None:
+def noise_for(linear: FactorAnalysis, field: ResidualField, y: Rows, observation: Observation) -> float | None:
     """Standard deviation of the white noise that misleads the factors as much as a field of residuals does.
 
     None if there is no such noise: the line does not respond to what was observed, or is not finite.
@@ -41,12 +40,12 @@ def noise_for(
     Args:
         linear: The linear model closest to the network; its loadings are the patterns that are recognised.
         field: Of the residuals.
-        y: Signals.
+        y: (n, c, h, w) signals.
         observation: Which of their entries were observed; that of `MOST_MASKS` images drawn at random is enough.
     """
     rows = torch.randperm(len(y), generator=torch.Generator().manual_seed(0))[:MOST_MASKS]
-    observed = observation.select(rows).observed
-    seen = torch.ones_like(y[rows], dtype=torch.bool) if observed is None else observed.expand_as(y[rows])
+    observed, shape = observation.select(rows).observed, (len(rows), *y.shape[1:])
+    seen = torch.ones(shape, dtype=torch.bool) if observed is None else observed.expand(shape)
     noise = equivalent_noise(field, linear.loadings.T.unflatten(1, y.shape[1:]), seen.cpu())
     return noise if math.isfinite(noise) and noise > 0 else None
 
