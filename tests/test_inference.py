@@ -89,6 +89,78 @@ def test_half_of_the_way_to_the_mode_in_one_step():
     torch.testing.assert_close(moved, (z + exact.mean) / 2, rtol=1e-4, atol=1e-4)
 
 
+def test_acceptance_is_that_of_metropolis_and_hastings():
+    """By the definition: densities of the step and of its return, with the target's at both ends."""
+    generator = torch.Generator().manual_seed(1)
+    root = torch.tensor([[0.9, 0.0], [0.3, 0.5]])
+    metric, step_size, temperature = root @ root.T, 0.8, 1.3
+
+    def energy(z):
+        return (z**4).sum(1) / 4 + z[:, 0] * z[:, 1]
+
+    start = torch.randn(50, 2, generator=generator)
+    noise = torch.Generator().manual_seed(5)
+    settings = {"step_size": step_size, "temperature": temperature, "root": root}
+    reached = langevin(energy, start, n_steps=1, generator=noise, **settings)
+    told = []
+    langevin(energy, start, n_steps=2, generator=noise.manual_seed(5), watch=told.append, **settings)
+
+    def log_step(origin, destination):
+        _, gradient = energy_and_gradient(energy, origin)
+        covariance = step_size**2 * temperature * (1 - step_size**2 / 4) * metric
+        mean = origin - 0.5 * step_size**2 * gradient @ metric
+        return torch.distributions.MultivariateNormal(mean, covariance).log_prob(destination)
+
+    difference = (energy(start) - energy(reached)) / temperature
+    expected = (difference + log_step(reached, start) - log_step(start, reached)).exp().clamp(max=1)
+    torch.testing.assert_close(told[0], expected, rtol=1e-3, atol=1e-4)
+    assert 0.1 < told[0].mean() < 0.95
+
+
+def test_steps_in_the_exact_metric_are_always_accepted_and_others_less():
+    _, energy, _, exact = linear_case()
+    generator, told = torch.Generator().manual_seed(1), {}
+    z = exact.mean + torch.randn(N_CHAINS, 3, generator=generator) @ torch.linalg.cholesky(exact.covariance[0]).T
+    for name, root, step_size in (
+        ("exact", torch.linalg.cholesky(exact.covariance[0]), 1.4),
+        ("short", None, 0.05),
+        ("long", None, 0.9),
+    ):
+        told[name] = []
+        langevin(energy, z, step_size=step_size, n_steps=9, generator=generator, root=root, watch=told[name].append)
+        assert len(told[name]) == 8
+    exact, short, long = (torch.stack(told[name]) for name in ("exact", "short", "long"))
+    assert exact.min() > 0.999
+    assert short.mean() > 0.98
+    assert long.mean() < 0.6
+
+
+def test_what_is_watched_does_not_change():
+    generator, told = torch.Generator(), []
+    outcomes = [
+        langevin(
+            skewed_energy, torch.zeros(9, 1), step_size=0.3, n_steps=3, generator=generator.manual_seed(0), **watch
+        )
+        for watch in ({}, {"watch": told.append})
+    ]
+    assert torch.equal(*outcomes)
+    assert len(told) == 2
+
+
+def test_a_step_to_where_the_energy_is_no_number_is_never_accepted():
+    told = []
+    langevin(
+        lambda z: torch.where(z[:, 0] > 0, torch.nan, z.square().sum(1)),
+        torch.full((20, 1), -0.1),
+        step_size=1.0,
+        n_steps=2,
+        generator=torch.Generator().manual_seed(0),
+        watch=told.append,
+    )
+    assert (told[0] == 0).any()
+    assert torch.isfinite(told[0]).all()
+
+
 def skewed_energy(z):
     """z = log of an exponential variable: mean -gamma, variance pi^2 / 6, and far from symmetric."""
     return (z.exp() - z).sum(1)
@@ -152,7 +224,10 @@ def test_metropolis_draws_from_a_skewed_target_with_a_jump():
 def test_metropolis_without_observations_keeps_the_prior_and_accepts_everything():
     generator = torch.Generator().manual_seed(3)
     z = torch.randn(1000, 4, generator=generator)
-    moved = metropolis(lambda z: torch.zeros(len(z)), z, step_size=0.6, n_steps=1, generator=generator)
+    told = []
+    settings = {"step_size": 0.6, "n_steps": 1, "generator": generator}
+    moved = metropolis(lambda z: torch.zeros(len(z)), z, watch=told.append, **settings)
+    assert torch.equal(told[0], torch.ones(1000))
     assert (moved != z).all()
     correlation = float((moved * z).mean())
     assert correlation == pytest.approx(0.8, abs=0.05)

@@ -164,10 +164,8 @@ def test_without_temperature_inference_is_gradient_descent():
 
 def test_examples_are_shuffled_in_every_iteration(monkeypatch):
     state, iterations = image_case(SMALL)
-    orders, read = [], state.latents.read
-    monkeypatch.setattr(
-        state.latents, "read", lambda index, device: orders.extend(index.tolist()) or read(index, device)
-    )
+    orders, write = [], state.latents.write
+    monkeypatch.setattr(state.latents, "write", lambda index, z: orders.extend(index.tolist()) or write(index, z))
     for _ in range(2):
         next(iterations)
     first, second = orders[:11], orders[11:]
@@ -244,6 +242,20 @@ def test_the_running_mean_of_the_precision_is_what_it_says(monkeypatch):
         expected = decay * expected + (1 - decay) * latest
         torch.testing.assert_close(state.latent_precision, expected)
     assert rows == [11, 3, 3], "of the first batch all examples, then every fourth, the first one included"
+
+
+def test_each_pass_tells_whether_chains_are_at_rest():
+    _, iterations = image_case(replace(SMALL, n_steps=2))
+    rows = [next(iterations) for _ in range(21)]
+    assert all(0 < row.acceptance <= 1 for row in rows)
+    assert [row.r_hat is None for row in rows] == [True] * 19 + [False] * 2
+    assert [row.effective_draws is None for row in rows] == [True] * 19 + [False] * 2
+    assert 1 <= rows[-1].r_hat < 10
+    assert 1 <= rows[-1].effective_draws <= 20
+    _, iterations = image_case(replace(SMALL, n_steps=1))
+    assert next(iterations).acceptance is None, "a step is judged by where the next one begins"
+    _, iterations = image_case(replace(SMALL, inference="metropolis"))
+    assert 0 < next(iterations).acceptance < 1
 
 
 def test_the_learning_rate_is_halved_at_its_horizon():

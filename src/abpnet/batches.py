@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,11 +19,27 @@ from abpnet.optimizing import set_rate
 from abpnet.recipes import Recipe
 from abpnet.recording import Recorded
 
-__all__ = ["batch_step"]
+__all__ = ["Learned", "batch_step"]
 
 # The running mean of the latent factors' posterior precision: of each batch every fourth example adds to it, and it
 # decays as if all of them did, by this much per batch.
 SCORED_EVERY, PRECISION_DECAY = 4, 0.95
+
+
+class Learned(NamedTuple):
+    """What learning from a batch gives.
+
+    Attributes:
+        z: Where the chains stand then.
+        energies: Of each example there, before the weights moved.
+        acceptance: How probably its steps would have been accepted; NaN where none was looked at.
+        signal: f(z), before the weights moved.
+    """
+
+    z: Tensor
+    energies: Tensor
+    acceptance: Tensor
+    signal: Tensor
 
 
 def _track_precision(state: LearningState, z: Tensor, observation: Observation, share: Share, decoder: Decoder) -> None:
@@ -39,23 +56,25 @@ def _track_precision(state: LearningState, z: Tensor, observation: Observation, 
 
 def _explain_away(
     state: LearningState, z: Tensor, y: Tensor, observation: Observation, share: Share, recipe: Recipe, precision: str
-) -> Tensor:
-    """Inferential back-propagation: where the chains stand then."""
-    model = state.model
+) -> tuple[Tensor, Tensor]:
+    """Inferential back-propagation: where the chains stand then, and how probably their steps were accepted."""
+    model, accepted = state.model, [torch.full((len(z),), torch.nan, device=z.device)]
     decoder = frozen_decoder(model.network, precision)
     if recipe.inference == "metropolis":
-        return inference.metropolis(
+        z = inference.metropolis(
             lambda factors: -model.log_likelihood(factors, y, observation, decoder),
             z,
             step_size=recipe.step_size,
             n_steps=recipe.n_steps,
             generator=share,
+            watch=accepted.append,
         )
+        return z, torch.stack(accepted).nanmean(0)
     root = None
     if recipe.preconditioned:
         _track_precision(state, z, observation, share, decoder)
         root = inference.precondition(state.latent_precision)
-    return inference.langevin(
+    z = inference.langevin(
         lambda factors: model.energy(factors, y, observation, decoder),
         z,
         step_size=recipe.step_size,
@@ -63,7 +82,9 @@ def _explain_away(
         generator=share,
         temperature=recipe.temperature,
         root=root,
+        watch=accepted.append,
     )
+    return z, torch.stack(accepted).nanmean(0)
 
 
 def _update_weights(
@@ -106,12 +127,11 @@ def _is_steady(observation: Observation, recipe: Recipe) -> bool:
 
 def batch_step(
     state: LearningState, observation: Observation, recipe: Recipe, precision: str, held_out: float
-) -> Callable[[Tensor, Tensor, Observation, Share], tuple[Tensor, Tensor, Tensor]]:
+) -> Callable[[Tensor, Tensor, Observation, Share], Learned]:
     """A function that learns from one batch: factors, observations, and how these came about, on the state's device.
 
-    What it takes are the rows of this process's share of the batch, and that share. It returns where the chains stand
-    then, energies, and signals f(z) before the weights moved. These and running means are changed in place. On a GPU it
-    is recorded where nothing but tensors changes from batch to batch.
+    What it takes are the rows of this process's share of the batch, and that share. Weights and running means are
+    changed in place. On a GPU it is recorded where nothing but tensors changes from batch to batch.
 
     Args:
         state: What is learned.
@@ -124,12 +144,12 @@ def batch_step(
 
     def learn(
         z: Tensor, y: Tensor, seen: Observation, share: Share, rate: float | Tensor, pull: float | Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    ) -> Learned:
         with reproducible(z.device):
             shown = hold_out(seen, y, held_out, share) if held_out else seen
-            z = _explain_away(state, z, y, shown, share, recipe, precision)
+            z, acceptance = _explain_away(state, z, y, shown, share, recipe, precision)
             energies, signal = _update_weights(state, z, y, seen, share, precision, rate, pull)
-        return z, energies, signal
+        return Learned(z, energies, acceptance, signal)
 
     def learn_tensors(
         z: Tensor, y: Tensor, rate: Tensor, pull: Tensor, observed: Tensor | None = None
@@ -141,16 +161,16 @@ def batch_step(
     # What several processes say to one another could be recorded too; whether that pays was not measured.
     is_recorded = recorded.can_record and _is_steady(observation, recipe) and parallel.n_processes() == 1
 
-    def step(z: Tensor, y: Tensor, seen: Observation, share: Share) -> tuple[Tensor, Tensor, Tensor]:
+    def step(z: Tensor, y: Tensor, seen: Observation, share: Share) -> Learned:
         rate = recipe.rate(state.updates)
         pull = 1 - min(recipe.average_decay, state.updates / (state.updates + 10))
         if is_recorded and state.updates:  # the first batch is explained in a way of its own
             observed = () if seen.observed is None else (seen.observed,)
             numbers = [torch.full((), number, device=z.device) for number in (rate, pull)]
-            z, energies, signal = recorded(z, y, *numbers, *observed)
+            learned = Learned(*recorded(z, y, *numbers, *observed))
         else:
-            z, energies, signal = learn(z, y, seen, share, rate, pull)
+            learned = learn(z, y, seen, share, rate, pull)
         state.updates += 1
-        return z, energies, signal
+        return learned
 
     return step

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -19,6 +20,7 @@ from abpnet.chance import Chance, normal, uniform
 
 __all__ = [
     "Energy",
+    "Watch",
     "energy_and_gradient",
     "find_mode",
     "gradient_descent",
@@ -29,6 +31,8 @@ __all__ = [
 ]
 
 Energy = Callable[[Tensor], Tensor]
+# Takes acceptance probabilities (n,).
+Watch = Callable[[Tensor], None]
 SHRINKAGE = 0.05
 # In units of its length in equilibrium, where whitened gradients are standard normal.
 LONGEST_GRADIENT = 10.0
@@ -67,6 +71,11 @@ def _apply(matrix: Tensor, z: Tensor) -> Tensor:
     return (matrix @ z.flatten(2)).view_as(z) if z.dim() > 2 else z @ matrix.T
 
 
+def _noise_size(step_size: float, temperature: float, root: Tensor | None) -> float:
+    """`s sqrt(T)`, or `s sqrt(T (1 - s^2 / 4))` in a metric."""
+    return step_size * math.sqrt(temperature * (1.0 if root is None else 1 - step_size**2 / 4))
+
+
 def langevin_noise(
     z: Float[Tensor, "n *latent"],
     *,
@@ -77,9 +86,22 @@ def langevin_noise(
 ) -> Float[Tensor, "n *latent"]:
     """What chance adds to z in one step: `s sqrt(T) u`, or `s sqrt(T (1 - s^2 / 4)) R u`; arguments as `langevin`."""
     noise = normal(z.shape, generator).to(z)
-    if root is not None:
-        noise, temperature = _apply(root, noise), temperature * (1 - step_size**2 / 4)
-    return (step_size * math.sqrt(temperature)) * noise
+    return _noise_size(step_size, temperature, root) * (noise if root is None else _apply(root, noise))
+
+
+class _Step(NamedTuple):
+    """A Langevin step in its metric: energies over T where it starts; drift and noise, over the size of the noise."""
+
+    energies: Tensor
+    drift: Tensor
+    noise: Tensor
+
+
+def _acceptance(step: _Step, energies: Tensor, drift: Tensor) -> Float[Tensor, "n"]:
+    """Probability of accepting a step, by what was found where it led (Roberts and Tweedie 1996, section 1.4.2)."""
+    noise_of_return = step.drift + drift - step.noise
+    excess = 0.5 * (noise_of_return.square() - step.noise.square()).flatten(1).sum(1)
+    return (step.energies - energies - excess).exp().clamp(max=1.0).nan_to_num(0.0)
 
 
 @torch.no_grad()
@@ -92,6 +114,7 @@ def langevin(
     generator: Chance,
     temperature: float = 1.0,
     root: Float[Tensor, "d d"] | None = None,
+    watch: Watch | None = None,
 ) -> Float[Tensor, "n *latent"]:
     """Langevin dynamics: `z <- z - (s^2 / 2) dE/dz + s sqrt(T) u`, `u ~ N(0, I)` (Han et al. 2017, equation 8).
 
@@ -109,13 +132,22 @@ def langevin(
         generator: Source of u, on its own device.
         temperature: T; 0 is gradient descent, exactly.
         root: R, the same for all examples and all positions of a map (see `precondition`); the identity by default.
+        watch: Told of each step but the last, once the next has evaluated where it led, with which probability (n,)
+            Metropolis and Hastings would have accepted it: 1 = the step leaves no bias.
     """
+    noise_size = _noise_size(step_size, temperature, root)
+    before: _Step | None = None
     for _ in range(n_steps):
-        _, gradient = energy_and_gradient(energy, z)
-        drift = gradient if root is None else _apply(root, _truncate(_apply(root.T, gradient)))
-        z = z - (0.5 * step_size**2) * drift
+        energies, gradient = energy_and_gradient(energy, z)
+        drift = (0.5 * step_size**2) * (gradient if root is None else _truncate(_apply(root.T, gradient)))
+        if watch is not None and before is not None and temperature > 0:
+            watch(_acceptance(before, energies / temperature, drift / noise_size))
+        move = -drift
         if temperature > 0:
-            z = z + langevin_noise(z, step_size=step_size, generator=generator, temperature=temperature, root=root)
+            noise = normal(z.shape, generator).to(z)
+            before = _Step(energies / temperature, drift / noise_size, noise)
+            move = move + noise_size * noise
+        z = z + (move if root is None else _apply(root, move))
     return z
 
 
@@ -137,7 +169,13 @@ def gradient_descent(
 
 @torch.no_grad()
 def metropolis(
-    misfit: Energy, z: Float[Tensor, "n *latent"], *, step_size: float, n_steps: int, generator: Chance
+    misfit: Energy,
+    z: Float[Tensor, "n *latent"],
+    *,
+    step_size: float,
+    n_steps: int,
+    generator: Chance,
+    watch: Watch | None = None,
 ) -> Float[Tensor, "n *latent"]:
     """Random steps that keep the prior N(0, I), taken or not as the observations say.
 
@@ -151,6 +189,7 @@ def metropolis(
         step_size: s, 0 to 1; at 1 every proposal is a fresh draw from the prior.
         n_steps: Number of steps.
         generator: Source of u and of the decisions, on its own device.
+        watch: Told with which probability (n,) each step was accepted.
     """
     standing = misfit(z)
     for _ in range(n_steps):
@@ -159,6 +198,8 @@ def metropolis(
         proposed = misfit(proposal)
         level = uniform((len(z),), generator).to(z)
         accepted = level.log() < standing - proposed
+        if watch is not None:
+            watch((standing - proposed).exp().clamp(max=1.0))
         z = torch.where(accepted.view(-1, *[1] * (z.dim() - 1)), proposal, z)
         standing = torch.where(accepted, proposed, standing)
     return z

@@ -304,18 +304,18 @@ def alternate(
             state.residuals, _ = estimate_residuals(state, y, observation, precision)
             white, filters = whiten(_in_memory(y), observation, state.residuals, model.emission, neighbours)
             step = batch_step(state, filters, recipe, precision, held_out)
-        sums, moved = torch.zeros(3, device=device), []
-        energy, residual, n_observed = sums.unbind()
+        sums, moved = torch.zeros(4, device=device), []
+        energy, acceptance, residual, n_observed = sums.unbind()
         order = torch.randperm(len(y), generator=state.generator, device=state.generator.device).cpu()
         for share, index, batch, seen in _batches(order, recipe.batch_size, white, filters, state.generator):
             batch, seen, kept = batch.to(device), seen.to(device), share.kept
-            z, energies, signal = step(state.latents.read(index, device), batch, seen, share)
-            state.latents.write(index[kept], z[kept])
+            learned = step(state.latents.read(index, device), batch, seen, share)
+            state.latents.write(index[kept], learned.z[kept])
             moved.append(index[kept])
             if filters is not observation:
                 batch, seen = y[index].to(device), observation.select(index)
             with torch.no_grad():
-                difference = batch - seen(signal)
+                difference = batch - seen(learned.signal)
             difference = difference if seen.observed is None else torch.where(seen.observed, difference, 0.0)
             difference = difference[kept]
             n_entries = difference.numel() if seen.observed is None else seen.observed.expand_as(batch)[kept].sum()
@@ -323,11 +323,14 @@ def alternate(
                 in_all = torch.stack([difference.square().sum(), torch.as_tensor(n_entries, device=device)])
                 squares, of_entries = parallel.total(in_all)
                 state.learn_noise(float(squares / of_entries))
-            energy += energies[kept].sum()
+            energy += learned.energies[kept].sum()
+            acceptance += learned.acceptance[kept].sum()
             residual += difference.abs().sum()
             n_observed += n_entries
-        energy, residual, n_observed = parallel.total(sums)
+        energy, acceptance, residual, n_observed = parallel.total(sums)
         state.latents.exchange(torch.cat(moved))
+        state.follow_chains()
+        r_hat, draws = state.convergence()
         state.iteration += 1
         state.seconds = parallel.number_of_first(time.monotonic() - start)
         iteration = Iteration(
@@ -336,6 +339,9 @@ def alternate(
             energy=float(energy) / len(y),
             error=float(residual / n_observed) / DYNAMIC_RANGE,
             **latent_moments(state.latents.parts()),
+            acceptance=None if acceptance.isnan() else float(acceptance) / len(y),
+            r_hat=r_hat,
+            effective_draws=draws,
         )
         state.history.append(iteration.row())
         yield iteration

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from abpnet import parallel
+from abpnet.convergence import effective_draws, split_r_hat
 from abpnet.emissions import Gaussian
 from abpnet.errors import InputError
 from abpnet.latents import Latents
@@ -22,6 +23,8 @@ __all__ = ["Iteration", "LearningState"]
 # Decay per weight update of the running mean of the noise variance.
 NOISE_DECAY = 0.98
 SMALLEST_NOISE_STD = 0.01
+# Whose ways are kept, to tell whether chains have come to rest.
+PASSES_TRACED, CHAINS_TRACED, FACTORS_TRACED = 20, 16, 256
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,11 @@ class Iteration:
         latent_mean: Mean of all chains' factors.
         latent_std: Their standard deviation; the prior's is 1.
         latent_divergence: Distance of the chains from the prior, see `metrics.latent_moments`.
+        acceptance: Mean probability with which Metropolis and Hastings would accept a step of the chains, see
+            `inference.langevin`; None where no step was looked at.
+        r_hat: Whether chains are still on their way, see `convergence.split_r_hat`; of the latest passes, None in the
+            first of them.
+        effective_draws: How many independent draws these passes are worth.
     """
 
     iteration: int
@@ -46,8 +54,11 @@ class Iteration:
     latent_mean: float
     latent_std: float
     latent_divergence: float
+    acceptance: float | None
+    r_hat: float | None
+    effective_draws: float | None
 
-    def row(self) -> dict[str, int | float]:
+    def row(self) -> dict[str, int | float | None]:
         """The same as a dictionary."""
         return asdict(self)
 
@@ -68,6 +79,7 @@ class LearningState:
         seconds: Spent so far.
         history: One row per pass, see `Iteration.row`.
         residuals: Their field; None = white.
+        trace: (passes, factors) where factors of some chains stood after each of the latest passes.
     """
 
     model: GeneratorModel
@@ -79,8 +91,9 @@ class LearningState:
     updates: int = 0
     iteration: int = 0
     seconds: float = 0.0
-    history: list[dict[str, int | float]] = field(default_factory=list)
+    history: list[dict[str, int | float | None]] = field(default_factory=list)
     residuals: ResidualField | None = None
+    trace: Tensor = field(default_factory=lambda: torch.empty(0, 0))
 
     def tensors(self) -> dict[str, Tensor]:
         """Every tensor of the state, by name."""
@@ -94,6 +107,7 @@ class LearningState:
             "latents": self.latents.values,
             "latent_precision": self.latent_precision,
             "generator": self.generator.get_state(),
+            "trace": self.trace,
         }
 
     def facts(self) -> dict[str, Any]:
@@ -107,6 +121,18 @@ class LearningState:
             "history": list(self.history),
             "optimizer": sorted(part for part in self.tensors() if part.startswith("optimizer.")),
         }
+
+    def follow_chains(self) -> None:
+        """Add where some of the chains stand now to the trace."""
+        some = torch.arange(min(CHAINS_TRACED, len(self.latents)))
+        stand = self.latents.read(some, torch.device("cpu")).flatten(1)[:, :FACTORS_TRACED].reshape(1, -1)
+        self.trace = torch.cat([self.trace.reshape(-1, stand.shape[1]), stand])[-PASSES_TRACED:]
+
+    def convergence(self) -> tuple[float | None, float | None]:
+        """`r_hat` and `effective_draws` of the trace, see `Iteration`."""
+        if len(self.trace) < PASSES_TRACED:
+            return None, None
+        return split_r_hat(self.trace), effective_draws(self.trace)
 
     def learn_noise(self, mean_square: float) -> None:
         """Move the noise variance towards the mean square residual of the last batch.
@@ -145,6 +171,7 @@ class LearningState:
             tensor.copy_(parts["averaged"][name])
         self.latent_precision.copy_(tensors["latent_precision"])
         self.generator.set_state(tensors["generator"])
+        self.trace = tensors["trace"].clone()
         self.residuals = ResidualField(tensors["residuals"].clone()) if "residuals" in tensors else None
         self.iteration, self.updates, self.seconds = facts["iteration"], facts["updates"], facts["seconds"]
         self.history[:] = facts["history"]
