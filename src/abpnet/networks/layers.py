@@ -74,7 +74,7 @@ def n_inputs(layer: nn.Linear | nn.modules.conv._ConvNd) -> float:
     """How many inputs reach one output of a layer of one of the `WEIGHTED` kinds."""
     if isinstance(layer, TRANSPOSED):
         return layer.in_channels * math.prod(layer.kernel_size) / math.prod(layer.stride)
-    return layer.weight[0].numel()
+    return float(layer.weight[0].numel())
 
 
 def start_fainter(layer: nn.Module, gain: float) -> None:
