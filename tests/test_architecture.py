@@ -42,6 +42,7 @@ FLOORS = [
         "whitening",
         "projected_residuals",
         "holding_out",
+        "optimizing",
         "disk",
     },
     {"networks.videos"},
