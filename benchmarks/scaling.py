@@ -8,8 +8,9 @@ Synthetic images are written into --out once and learned from by `GeneratorNetwo
 one thread for each process. Every case is a process of its own (or several, started by torchrun), so that its peak of
 memory is its own; cases take turns, --repeats times, and medians are printed. Whatever the number of examples, as many
 batches are timed, less if they take more than --seconds; what is done once before them (a look through the file, the
-linear start of all chains) is told separately. Memory is all that was resident (VmHWM), and thereof what belongs to no
-file (RssAnon), in the process that had most; both at their peak.
+linear start of all chains) is told separately. Milliseconds are those of one example in one pass; beside them those of
+the CPU, of all threads of a process, which a busy machine disturbs less. Memory is all that was resident (VmHWM), and
+thereof what belongs to no file (RssAnon), in the process that had most; both at their peak.
 """
 
 from __future__ import annotations
@@ -97,9 +98,9 @@ def measure(case: Case, path: Path, n_batches: int, max_seconds: float) -> dict[
     def timed(step: Callable[..., object]) -> Callable[..., object]:
         def count(*arguments: object) -> object:
             result = step(*arguments)
-            ended.append(time.perf_counter())
+            ended.append((time.perf_counter(), time.process_time()))
             n_timed = len(ended) - 1 - WARM_UP
-            is_late = n_timed > 0 and ended[-1] - ended[WARM_UP] > max_seconds
+            is_late = n_timed > 0 and ended[-1][0] - ended[WARM_UP][0] > max_seconds
             if parallel.largest(int(n_timed >= n_batches or is_late)):
                 raise Enough
             return result
@@ -117,10 +118,12 @@ def measure(case: Case, path: Path, n_batches: int, max_seconds: float) -> dict[
     except Enough:
         over.set()
     n_timed = len(ended) - 1 - WARM_UP
+    wall, cpu = (1e3 * (last - first) for first, last in zip(ended[WARM_UP], ended[-1], strict=True))
     return {
-        "ms_per_example": (ended[-1] - ended[WARM_UP]) / n_timed / case.batch * 1e3,
+        "ms_per_example": wall / n_timed / case.batch,
+        "cpu_ms_per_example": cpu / n_timed / case.batch,
         "batches": n_timed,
-        "seconds_before": ended[0] - start,
+        "seconds_before": ended[0][0] - start,
         "resident_mb": parallel.largest(round(resident("VmHWM"))),
         "anonymous_mb": parallel.largest(round(anonymous[0])),
     }
@@ -178,20 +181,21 @@ def main() -> None:
     figures = {case: medians(one[case] for one in rounds) for case in cases}
     rows = {axis: [{**asdict(case), **figures[case]} for case in of_axis] for axis, of_axis in axes.items()}
     for axis, of_axis in rows.items():
-        print(
-            f"\n{axis}\n\n| examples | factors | side | processes | batch | ms per example | before | MB | no file's |"
-        )
-        print("|---|---|---|---|---|---|---|---|---|")
+        print(f"\n{axis}\n\n| examples | factors | side | processes | batch | ms | of CPU | before | MB | no file's |")
+        print("|---|---|---|---|---|---|---|---|---|---|")
         for row in of_axis:
             settings = f"{row['n']:,} | {row['latent_dim']} | {row['side']} | {row['processes']} | {row['batch']}"
-            costs = f"{row['ms_per_example']:.3f} | {row['seconds_before']:.1f} s"
+            costs = f"{row['ms_per_example']:.3f} | {row['cpu_ms_per_example']:.3f} | {row['seconds_before']:.1f} s"
             print(f"| {settings} | {costs} | {row['resident_mb']:.0f} | {row['anonymous_mb']:.0f} |")
     report = {"repeats": arguments.repeats, "cores": os.cpu_count(), "load": [round(one, 2) for one in load], **rows}
     if "examples" in rows:
-        costs, memory = ([row[name] for row in rows["examples"]] for name in ("ms_per_example", "resident_mb"))
-        report["most_over_least_ms"] = max(costs) / min(costs)
+        for name in ("ms_per_example", "cpu_ms_per_example"):
+            costs = [row[name] for row in rows["examples"]]
+            report[f"{name}, most over least"] = max(costs) / min(costs)
+            print(f"\n{name}, most over least: {max(costs) / min(costs):.3f}")
+        memory = [row["resident_mb"] for row in rows["examples"]]
         report["growth_mb"] = max(memory) - memory[0]
-        print(f"\nmost over least ms: {report['most_over_least_ms']:.3f}; memory grows by {report['growth_mb']:.0f} MB")
+        print(f"memory grows by {report['growth_mb']:.0f} MB")
     print(f"load before and after each round, on {os.cpu_count()} cores: {report['load']}")
     (arguments.out / "scaling.json").write_text(json.dumps(report, indent=2) + "\n")
     print(json.dumps(report))
