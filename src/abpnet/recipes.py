@@ -202,7 +202,7 @@ RECIPES = {
     ),
 }
 # New samples rather than new images explained: weights that do not decay make sharper ones.
-RECIPES["objects"] = replace(RECIPES["default"], weight_decay=0.0)
+RECIPES["objects"] = replace(RECIPES["default"], step_size=0.5, weight_decay=0.0)
 # Where observations say less about the factors, chains follow slowly: more Langevin steps, smaller ones of the weights.
 RECIPES["partial"] = replace(
     RECIPES["default"],
