@@ -149,7 +149,7 @@ RECIPES = {
         batch_size=20,
         average_decay=0.99,
         learn_noise=False,
-        warm_up=100,
+        warm_up=600,
         full_rate_inputs=800,
     ),
     # A weak pull of the statistics and small plain steps leave the chains where the prior is.
