@@ -215,7 +215,7 @@ RECIPES["partial"] = replace(
     batch_size=100,
 )
 # Images behind measurements: what the factors leave of these tells about the images as well.
-RECIPES["indirect"] = replace(RECIPES["default"], step_size=0.5, residuals="kriged")
+RECIPES["indirect"] = replace(RECIPES["default"], step_size=0.5, warm_up=100, residuals="kriged")
 # Images with hidden pixels: their observed neighbours tell about them.
 RECIPES["kriged"] = replace(RECIPES["partial"], residuals="kriged", held_out=0.7)
 # Images of which little is observed: factors that take neighbours for independent witnesses believe them too much.
