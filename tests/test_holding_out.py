@@ -119,7 +119,7 @@ def test_factors_do_not_see_the_squares_and_each_pass_has_others(monkeypatch):
 
     def watch(state, z, batch, shown, share, recipe, precision):
         seen.append(shown.observed.expand_as(batch))
-        return z
+        return z, torch.zeros(len(z))
 
     monkeypatch.setattr("abpnet.batches._explain_away", watch)
     model = abpnet.GeneratorModel(initialise(LinearNetwork(2, (1, 6, 6)), seeded()), (2,))
