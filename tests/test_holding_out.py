@@ -73,7 +73,7 @@ def test_the_oracle_stays_where_it_was():
     y, loadings = linear_images(600)
     true = loadings.T @ loadings
     for held_out in (0.0, 0.5):
-        weights = learned(y, held_out).averaged["loadings.weight"]
+        weights = learned(y, held_out, passes=160).averaged["loadings.weight"]  # after 80 they are still on their way
         assert (weights @ weights.T - true).norm() / true.norm() < 0.2, held_out
 
 
