@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -60,30 +60,26 @@ def _explain_away(
     """Inferential back-propagation: where the chains stand then, and how probably their steps were accepted."""
     model, accepted = state.model, [torch.full((len(z),), torch.nan, device=z.device)]
     decoder = frozen_decoder(model.network, precision)
+    steps: dict[str, Any] = {
+        "step_size": recipe.step_size,
+        "n_steps": recipe.n_steps,
+        "generator": share,
+        "watch": accepted.append,
+    }
     if recipe.inference == "metropolis":
-        z = inference.metropolis(
-            lambda factors: -model.log_likelihood(factors, y, observation, decoder),
+        z = inference.metropolis(lambda factors: -model.log_likelihood(factors, y, observation, decoder), z, **steps)
+    else:
+        root = None
+        if recipe.preconditioned:
+            _track_precision(state, z, observation, share, decoder)
+            root = inference.precondition(state.latent_precision)
+        z = inference.langevin(
+            lambda factors: model.energy(factors, y, observation, decoder),
             z,
-            step_size=recipe.step_size,
-            n_steps=recipe.n_steps,
-            generator=share,
-            watch=accepted.append,
+            temperature=recipe.temperature,
+            root=root,
+            **steps,
         )
-        return z, torch.stack(accepted).nanmean(0)
-    root = None
-    if recipe.preconditioned:
-        _track_precision(state, z, observation, share, decoder)
-        root = inference.precondition(state.latent_precision)
-    z = inference.langevin(
-        lambda factors: model.energy(factors, y, observation, decoder),
-        z,
-        step_size=recipe.step_size,
-        n_steps=recipe.n_steps,
-        generator=share,
-        temperature=recipe.temperature,
-        root=root,
-        watch=accepted.append,
-    )
     return z, torch.stack(accepted).nanmean(0)
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from abpnet.chance import Chance, normal, uniform
 
-__all__ = ["EMISSIONS", "Emission", "Gaussian", "Laplace"]
+__all__ = ["EMISSIONS", "Emission", "Gaussian", "Laplace", "Noise"]
 
 # Of the Laplace distribution, in units of its scale: how round its peak is, and the table of its quantiles.
 ROUNDING, FARTHEST, TABLE, FINER = 0.2, 17.0, 512, 16
@@ -37,17 +37,12 @@ class Emission(Protocol):
         ...
 
 
-def _check(noise_std: float) -> None:
-    if not (math.isfinite(noise_std) and noise_std > 0):
-        raise ValueError(f"noise_std must be a finite number above 0, got {noise_std!r}")
-
-
 @dataclass(frozen=True)
-class Gaussian:
-    """White noise: `y = x + e`, `e ~ N(0, noise_std^2)`, Han et al. (2017), equation 2.
+class Noise:
+    """What is added to every entry: `y = x + e`, all e alike and independent.
 
     Args:
-        noise_std: Standard deviation of the noise in the units of the data, above 0.
+        noise_std: Standard deviation of e in the units of the data, above 0.
 
     Raises:
         ValueError: If `noise_std` is not a finite number above 0.
@@ -56,7 +51,13 @@ class Gaussian:
     noise_std: float = 0.3
 
     def __post_init__(self) -> None:
-        _check(self.noise_std)
+        if not (math.isfinite(self.noise_std) and self.noise_std > 0):
+            raise ValueError(f"noise_std must be a finite number above 0, got {self.noise_std!r}")
+
+
+@dataclass(frozen=True)
+class Gaussian(Noise):
+    """White noise, `e ~ N(0, noise_std^2)`: Han et al. (2017), equation 2; see `Noise`."""
 
     def log_prob(self, y: Float[Tensor, "n *shape"], x: Float[Tensor, "n *shape"]) -> Float[Tensor, "n *shape"]:
         """`-(y - x)^2 / (2 noise_std^2) - log(noise_std sqrt(2 pi))` for each entry."""
@@ -79,23 +80,12 @@ def _quantiles(device: torch.device) -> tuple[Tensor, Tensor]:
 
 
 @dataclass(frozen=True)
-class Laplace:
-    """Noise with heavier tails, so that a few entries far off pull less: `y = x + e`, p(e) ~ exp(-sqrt(e^2 + r^2) / b).
+class Laplace(Noise):
+    """Noise of heavier tails, so that a few entries far off pull less: p(e) ~ exp(-sqrt(e^2 + r^2) / b); see `Noise`.
 
     A hyperbolic distribution (Barndorff-Nielsen 1977), symmetric: Laplace's with its peak rounded off, r = b / 5, where
     it has no gradient. What explains observations best then has about the least sum of absolute errors.
-
-    Args:
-        noise_std: Standard deviation of the noise in the units of the data, above 0.
-
-    Raises:
-        ValueError: If `noise_std` is not a finite number above 0.
     """
-
-    noise_std: float = 0.3
-
-    def __post_init__(self) -> None:
-        _check(self.noise_std)
 
     @property
     def scale(self) -> float:

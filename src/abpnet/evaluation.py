@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from abpnet.emissions import Gaussian, Laplace
+from abpnet.emissions import Gaussian, Noise
 from abpnet.explaining import MODE_STEPS, as_model, decode, explain, linear_start, regress
 from abpnet.metrics import error
 from abpnet.model import GeneratorModel
@@ -84,7 +84,7 @@ def evaluate(
         z = explain(measured, y, seen, start, precision, n_steps)
         return decode(model, z, precision)
 
-    emission = model.emission if isinstance(model.emission, Gaussian | Laplace) else Gaussian(noise_std)
+    emission = model.emission if isinstance(model.emission, Noise) else Gaussian(noise_std)
     truth = x.numpy()
     reconstruction = error(explained(x, Complete()).numpy(), truth)
     completion = recovery = None

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from abpnet import factor_analysis
-from abpnet.emissions import Gaussian, Laplace
+from abpnet.emissions import Gaussian, Noise
 from abpnet.factor_analysis import FactorAnalysis
 from abpnet.inference import find_mode, langevin, precondition
 from abpnet.model import SCORES_PER_FACTOR, GeneratorModel, frozen_decoder
@@ -133,7 +133,7 @@ def regress(model: GeneratorModel, z: Float[Tensor, "n d"], precision: str = "fl
     ridge = 1e-3 * len(z) * torch.eye(factors.shape[1])
     coefficients = torch.linalg.solve(factors.T @ factors + ridge, factors.T @ signals)
     unexplained = (signals - factors @ coefficients).square().mean()
-    noise = model.emission.noise_std**2 if isinstance(model.emission, Gaussian | Laplace) else 0.0
+    noise = model.emission.noise_std**2 if isinstance(model.emission, Noise) else 0.0
     variance = (unexplained + noise).clamp(min=1e-6).expand(signals.shape[1]).clone()
     return FactorAnalysis(coefficients[:-1].T.contiguous(), coefficients[-1].contiguous(), variance)
 

@@ -140,12 +140,13 @@ def langevin(
     for _ in range(n_steps):
         energies, gradient = energy_and_gradient(energy, z)
         drift = (0.5 * step_size**2) * (gradient if root is None else _truncate(_apply(root.T, gradient)))
-        if watch is not None and before is not None and temperature > 0:
+        if watch is not None and before is not None:
             watch(_acceptance(before, energies / temperature, drift / noise_size))
         move = -drift
         if temperature > 0:
             noise = normal(z.shape, generator).to(z)
-            before = _Step(energies / temperature, drift / noise_size, noise)
+            if watch is not None:
+                before = _Step(energies / temperature, drift / noise_size, noise)
             move = move + noise_size * noise
         z = z + (move if root is None else _apply(root, move))
     return z
