@@ -204,15 +204,6 @@ def test_a_file_cut_off_while_it_is_read_is_an_input_error(tmp_path):
         rows[torch.tensor([0, 6])]
 
 
-def test_a_file_cut_off_while_it_is_learned_from_ends_learning(tmp_path):
-    iterations = abpnet.GeneratorNetwork(2).iterations(mapped(tmp_path / "x.npy", smooth()))
-    next(iterations)
-    with (tmp_path / "x.npy").open("r+b") as file:
-        file.truncate(5000)
-    with pytest.raises(InputError, match="longer when it was opened"):
-        next(iterations)
-
-
 def test_masks_of_rows_on_disk_are_theirs(tmp_path):
     x = images()
     rows = RowsOnDisk(mapped(tmp_path / "x.npy", x))

@@ -168,6 +168,15 @@ def test_a_checkpoint_of_other_chains_is_refused(tmp_path):
         states[1].restore(states[0].tensors(), states[0].facts())
 
 
+def test_a_file_cut_off_while_it_is_learned_from_ends_learning(tmp_path):
+    iterations = abpnet.GeneratorNetwork(2).iterations(mapped(tmp_path / "x.npy", smooth()))
+    next(iterations)
+    with (tmp_path / "x.npy").open("r+b") as file:
+        file.truncate(5000)
+    with pytest.raises(InputError, match="longer when it was opened"):
+        next(iterations)
+
+
 def test_whitened_residuals_need_memory(tmp_path):
     array = mapped(tmp_path / "x.npy", smooth(missing=0.3))
     with pytest.raises(InputError, match=r"residuals='whitened'.*np\.array\(X\)"):
