@@ -97,6 +97,8 @@ def test_saved_runs_are_judged_side_by_side(data, completed, evaluated, tmp_path
         (["--new-images", "4", "--runs", "nowhere", "--versions", "2"], "--mirror and --versions belong to"),
         (["--new-images", "4", "--versions", "0"], "--versions must be 1 to"),
         (["--new-images", "4", "--width", "0"], "--width must be 1 to"),
+        (["--new-images", "4", "--weight-decay", "-0.1"], "--weight-decay must be 0 to"),
+        (["--new-images", "4", "--weight-decay", "nan"], "--weight-decay must be 0 to"),
     ],
 )
 def test_settings_that_cannot_be(data, tmp_path, capsys, options, message):
@@ -129,13 +131,15 @@ def test_mirror_images_are_learned_from_and_not_judged(data, tmp_path, evaluated
     assert "learned from mirror images or versions" in (out / "report.html").read_text()
 
 
-def test_versions_width_and_emission(data, tmp_path):
+def test_settings_of_the_model(data, tmp_path):
     out, options = tmp_path / "out", ["--versions", "3", "--mirror", "--width", "9", "--emission", "laplace"]
+    options += ["--weight-decay", "0.4"]
     assert run("evaluate", data / "images.npz", "--latent-dims", "2", *options, *FAST, "--out", out) == 0
     network = abpnet.GeneratorNetwork.load(out / "model")
     assert len(network.latents_) == 60, "ten images and their mirror images, three versions of each"
     assert network.model_.network.settings["width"] == 9
     assert network.model_.emission == abpnet.Laplace(0.2)
+    assert json.loads((out / "config.json").read_text())["recipe"]["weight_decay"] == 0.4
     table = {row["method"]: row["d = 2"] for row in json.loads((out / "result.json").read_text())["table"]}
     assert list(table) == [
         "abpnet",

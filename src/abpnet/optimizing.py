@@ -45,12 +45,12 @@ def optimizer_of(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     ]
     if not adam:
         return torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=recipe.momentum)
-    on_gpu = any(weight.is_cuda for weight in network.parameters())
     return torch.optim.AdamW(
         groups,
         lr=recipe.learning_rate,
         betas=(recipe.momentum, ADAM_SECOND_DECAY),
-        **({"fused": True, "capturable": True} if on_gpu else {}),
+        fused=True,
+        capturable=any(weight.is_cuda for weight in network.parameters()),
     )
 
 

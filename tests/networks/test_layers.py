@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from abpnet.networks.layers import EnlargingConvolution
+from abpnet.networks.layers import EnlargingConvolution, first_maps
 
 
 def randn(*shape, seed=0):
@@ -32,3 +32,10 @@ def test_gradients_reach_all_weights():
     (layer(randn(2, 3, 4, 4)) * randn(2, 4, 8, 8, seed=1)).sum().backward()
     assert (layer.weight.grad != 0).all()
     assert (layer.bias.grad != 0).all()
+
+
+@pytest.mark.parametrize(
+    ("width", "channels"), [(512, [512, 256, 128, 64]), (64, [64, 32, 16, 16]), (8, [8, 8, 8, 8]), (1, [1, 1, 1, 1])]
+)
+def test_channels_halve_as_far_as_16_and_never_exceed_the_first(width, channels):
+    assert first_maps((3, 64, 80), width) == (channels, [4, 5])

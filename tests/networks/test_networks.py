@@ -21,6 +21,7 @@ CASES = {
     "smallest object": lambda: ObjectNetwork(5, (1, 8, 8), width=32),
     "odd object": lambda: ObjectNetwork(5, (3, 29, 29), width=32),
     "wide object": lambda: ObjectNetwork(5, (3, 17, 40), width=32),
+    "narrow object": lambda: ObjectNetwork(5, (3, 17, 40), width=8),
     "object without channels": lambda: ObjectNetwork(5, (16, 16), width=32),
     "object of repeated pixels": lambda: ObjectNetwork(5, (3, 17, 40), width=32, repeat=True),
     "frame": lambda: FrameNetwork(5, (3, 17, 24), width=32),

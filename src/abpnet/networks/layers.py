@@ -87,13 +87,14 @@ def first_maps(shape: Sequence[int], width: int) -> tuple[list[int], list[int]]:
 
     Args:
         shape: Of one image.
-        width: Channels of the first map; they halve from map to map.
+        width: Channels of the first map; they halve from map to map, as far as 16.
 
     Returns:
         Channels of each map but the image itself, and the sides of the first, the shorter of them 4 to 7.
     """
     n_layers = int(math.log2(min(shape[-2:]) / 4))
-    return [max(width // 2**layer, 16) for layer in range(n_layers)], [math.ceil(s / 2**n_layers) for s in shape[-2:]]
+    fewest = min(width, SMALLEST_WIDTH)
+    return [max(width // 2**layer, fewest) for layer in range(n_layers)], [math.ceil(s / 2**n_layers) for s in shape[-2:]]
 
 
 def deconvolution(n_inputs: int, n_outputs: int) -> nn.ConvTranspose2d:
