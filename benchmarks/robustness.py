@@ -3,8 +3,8 @@
     python benchmarks/robustness.py --data ../shared/data
     python benchmarks/robustness.py --data ../shared/data --widths 8 64 --noise-stds 0.2
 
-500 faces of 16 x 16 pixels are learned from, 100 others reconstructed. Widths are gone through at the noise of the first
-of --noise-stds, noises at the width of the first of --widths; all learn for as many passes.
+500 faces of 16 x 16 pixels are learned from, 100 others reconstructed. Widths are gone through at the first of
+--noise-stds, noises at the first of --widths; all learn for as many passes.
 """
 
 from __future__ import annotations

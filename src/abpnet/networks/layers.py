@@ -94,7 +94,8 @@ def first_maps(shape: Sequence[int], width: int) -> tuple[list[int], list[int]]:
     """
     n_layers = int(math.log2(min(shape[-2:]) / 4))
     fewest = min(width, SMALLEST_WIDTH)
-    return [max(width // 2**layer, fewest) for layer in range(n_layers)], [math.ceil(s / 2**n_layers) for s in shape[-2:]]
+    channels = [max(width // 2**layer, fewest) for layer in range(n_layers)]
+    return channels, [math.ceil(side / 2**n_layers) for side in shape[-2:]]
 
 
 def deconvolution(n_inputs: int, n_outputs: int) -> nn.ConvTranspose2d:
