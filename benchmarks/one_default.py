@@ -84,6 +84,12 @@ def split(values: Images) -> tuple[Images, Images]:
     return values[n_new:], values[:n_new]
 
 
+def has_diverged(network: GeneratorNetwork) -> bool:
+    """Whether the error of a pass was no number, or above 1.1 times that of the first."""
+    errors = [row["error"] for row in network.history_]
+    return not all(math.isfinite(value) and value <= 1.1 * errors[0] for value in errors)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder of the shared data sets")
@@ -107,8 +113,7 @@ def main() -> None:
         ours = error(network.reconstruct(new), new)
         components = low_rank.reconstruct(train, new, latent_dim)
         theirs = error(components if new.ndim == 2 else components.clip(-1, 1), new)
-        errors = [row["error"] for row in network.history_]
-        diverged = not all(math.isfinite(value) and value <= 1.1 * errors[0] for value in errors)
+        diverged = has_diverged(network)
         row = {
             "set": name,
             "shape": list(new.shape[1:]),

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 from pathlib import Path
 
 import torch
+from one_default import has_diverged
 from results import CROP, unpack_faces
 
 from abpnet import GeneratorNetwork
@@ -62,14 +62,13 @@ def main() -> None:
             verbose=False,
         )
         network.fit(train)
-        errors = [row["error"] for row in network.history_]
         last = network.history_[-1]
         row = {
             "width": width,
             "noise_std": noise_std,
             "error": error(network.reconstruct(new), new),
             "principal components": components,
-            "diverged": not all(math.isfinite(value) and value <= 1.1 * errors[0] for value in errors),
+            "diverged": has_diverged(network),
             **{name: last.get(name) for name in ("latent_std", "acceptance", "r_hat")},
         }
         rows.append(row)

@@ -27,6 +27,8 @@ TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 # Layers whose outputs are weighted sums of inputs.
 WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, *TRANSPOSED)
 SMALLEST_WIDTH = 16
+# Channels of maps do not halve any further.
+FEWEST_CHANNELS = 16
 
 
 class SteadyLinear(nn.Linear):
@@ -93,7 +95,7 @@ def first_maps(shape: Sequence[int], width: int) -> tuple[list[int], list[int]]:
         Channels of each map but the image itself, and the sides of the first, the shorter of them 4 to 7.
     """
     n_layers = int(math.log2(min(shape[-2:]) / 4))
-    fewest = min(width, SMALLEST_WIDTH)
+    fewest = min(width, FEWEST_CHANNELS)
     channels = [max(width // 2**layer, fewest) for layer in range(n_layers)]
     return channels, [math.ceil(side / 2**n_layers) for side in shape[-2:]]
 
