@@ -78,7 +78,7 @@ FLOORS = [
     {"batches"},
     {"data", "learning", "short_chains", "baselines.sensing", "baselines.vae", "baselines.dcgan", "evaluation"},
     {"estimator_settings"},
-    {"saving", "progress"},
+    {"saving", "progress", "fitted"},
     {"estimator"},
     {"tasks", "tasks.session", "dynamic_textures"},
     {"tasks.recovery", "tasks.synthesis"},

@@ -138,7 +138,7 @@ def exact_mean(net, matrix, y):
 
 
 def test_recovery_is_the_posterior_mean_of_factors_and_residuals_together(monkeypatch):
-    monkeypatch.setattr("abpnet.estimator.POSTERIOR_DRAWS", 600)
+    monkeypatch.setattr("abpnet.fitted.POSTERIOR_DRAWS", 600)
     operator = Projection.random(SHAPE, 50)
     net = linear_estimator(operator, FIELD)
     _, b = loadings_and_mean(net)
@@ -149,7 +149,7 @@ def test_recovery_is_the_posterior_mean_of_factors_and_residuals_together(monkey
 
 
 def test_lost_measurements_are_left_out_of_the_posterior_mean(monkeypatch):
-    monkeypatch.setattr("abpnet.estimator.POSTERIOR_DRAWS", 600)
+    monkeypatch.setattr("abpnet.fitted.POSTERIOR_DRAWS", 600)
     operator = Projection.random(SHAPE, 50)
     net = linear_estimator(operator, FIELD)
     w, b = loadings_and_mean(net)

@@ -6,11 +6,9 @@ import warnings
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import Tags
@@ -18,47 +16,32 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from abpnet import saving
-from abpnet.arrays import (
-    check_count,
-    check_factors,
-    converter,
-    mean_of,
-    seed_of,
-    signal_shape,
-    to_tensor,
-)
-from abpnet.chance import seed_for
+from abpnet.arrays import seed_of, signal_shape
 from abpnet.disk import Rows
 from abpnet.emissions import EMISSIONS
 from abpnet.estimator_settings import check_settings, device_of, latent_shape_of
-from abpnet.explaining import BATCH, decode, explain, linear_start, posterior_draws, regress
+from abpnet.explaining import regress
 from abpnet.factor_analysis import FactorAnalysis
-from abpnet.imputing import fill_in_draw, fill_in_mean
+from abpnet.fitted import FittedNetwork
 from abpnet.learning import alternate, begin, estimate_residuals
 from abpnet.learning_state import Iteration
 from abpnet.model import GeneratorModel
 from abpnet.networks import chosen_network
 from abpnet.observations import Complete, Observation, unmasked
 from abpnet.precision import try_precisions
-from abpnet.projected_residuals import project
 from abpnet.recipes import Recipe
 from abpnet.residuals import ResidualField
 from abpnet.runs import delay_interruption
-from abpnet.short_chains import noise_for, short_draws
+from abpnet.short_chains import noise_for
 from abpnet.validation import validated
-from abpnet.whitening import whiten
 
 __all__ = ["GeneratorNetwork"]
 
-# Draws averaged into one posterior mean.
-POSTERIOR_DRAWS = 30
 # Chains that the linear start of inference is regressed on, at most.
 MOST_CHAINS_REGRESSED = 2000
-# Examples in memory at once while they are explained; whole batches of `explaining`, so that the bits do not change.
-EXPLAINED_AT_ONCE = 8 * BATCH
 
 
-class GeneratorNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class GeneratorNetwork(FittedNetwork, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """A generator network learned by alternating back-propagation from complete, incomplete or indirect data.
 
     `y = A(f(z; W)) + e`, `z ~ N(0, I)`, `e ~ N(0, noise_std^2)` (Han, Lu, Zhu and Wu, AAAI 2017). Arrays and tensors
@@ -198,133 +181,6 @@ class GeneratorNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         lines = self.linear_start_ if recipe.residuals == "kriged" and unmasked(observation) == Complete() else None
         if self.residuals_ is not None and lines is not None:
             self.equivalent_noise_ = noise_for(lines, self.residuals_, y, observation)
-
-    # ---- inference ----
-
-    def transform(self, X: Any) -> Any:
-        """Posterior mode of the latent factors, (n, *latent_shape); NaN in X = missing.
-
-        Deterministic; a row's factors do not depend on the other rows. A memory-mapped X is read some rows at a time.
-        """
-        check_is_fitted(self)
-        y, observation, convert = validated(self, X, None, may_stay_on_disk=True)
-        return convert(self._explain(y, observation))
-
-    def inverse_transform(self, Z: Any) -> Any:
-        """Signals f(Z), (n, *shape)."""
-        check_is_fitted(self)
-        z = to_tensor(Z)
-        check_factors("Z", z, self.model_.latent_shape)
-        return converter(Z)(self._decode(z))
-
-    def reconstruct(self, X: Any) -> Any:
-        """`inverse_transform(transform(X))`."""
-        return self.inverse_transform(self.transform(X))
-
-    def recover(self, Y: Any, observation: Any, random_state: Any = 0, start: Any = None) -> Any:
-        """Signals (n, *shape) that explain measurements of them: their posterior mean.
-
-        Where the field of the residuals is known, and the observation is linear and not too large, that of the
-        residuals is part of it (see `projected_residuals`). Noise of the measurements themselves is taken for that of
-        those that were learned from.
-
-        Args:
-            Y: (n, *measured) measurements; NaN = missing.
-            observation: How Y came about, as in `fit`.
-            random_state: Seed of the draws that are averaged.
-            start: (n, *latent_shape) where the chains start, as in `impute`.
-
-        Raises:
-            ValueError: If Y cannot be used, or nothing says how it came about.
-        """
-        check_is_fitted(self)
-        if observation is None:
-            raise ValueError("observation must say how Y came about; for signals with missing entries there is impute")
-        y, observation, convert = validated(self, Y, observation)
-        field, measured, seen = self.residuals_, unmasked(observation), None
-        if field is not None and not isinstance(measured, Complete):
-            seen = project(field, self.measurement_noise_, measured, self.signal_shape_)
-
-        def mean_signal(y: Tensor, observation: Observation, rows: Tensor) -> Tensor:
-            begin_at = None if start is None else to_tensor(start)[rows]
-            return mean_of(islice(self._draw(y, observation, begin_at, random_state), POSTERIOR_DRAWS))
-
-        if start is not None:
-            check_factors("start", to_tensor(start), self.model_.latent_shape, len(y))
-        if seen is None:
-            return convert(mean_signal(y, observation, torch.arange(len(y))))
-        return convert(seen.posterior_mean(y, observation, self.model_.emission, mean_signal))
-
-    def impute(self, X: Any, n_imputations: int | None = None, random_state: Any = 0, start: Any = None) -> Any:
-        """Fill in what is missing: (n, *shape), or (n_imputations, n, *shape).
-
-        Args:
-            X: (n, *shape), NaN = missing; what is not missing is returned as it came.
-            n_imputations: None = fill in the posterior mean; else that many draws from the posterior, noise included.
-            random_state: Seed of the draws.
-            start: (n, *latent_shape) start of the chains, such as `latents_`; the posterior mode by default, or, where
-                residuals were kriged, that of the short chains of `short_chains`.
-        """
-        check_is_fitted(self)
-        if n_imputations is not None:
-            check_count("n_imputations", n_imputations)
-        y, observation, convert = validated(self, X, None)
-        signals = self._draw(y, observation, start, random_state)
-        if n_imputations is None:
-            mean = mean_of(islice(signals, POSTERIOR_DRAWS))
-            return convert(fill_in_mean(y, observation, mean, self.residuals_))
-        chance = self.residuals_, self.model_.emission, torch.Generator().manual_seed(seed_of(random_state))
-        drawn = [fill_in_draw(y, observation, signal, *chance) for signal in islice(signals, n_imputations)]
-        return convert(torch.stack(drawn))
-
-    def sample(self, n: int = 1, *, latent_shape: Sequence[int] | None = None, random_state: Any = None) -> np.ndarray:
-        """New signals f(z), z drawn from the prior, (n, *shape).
-
-        Args:
-            n: How many.
-            latent_shape: Height and width (or length) of another map of factors, for networks that take a map.
-            random_state: Seed; the estimator's by default.
-        """
-        check_is_fitted(self)
-        check_count("n", n)
-        seed = seed_of(self.random_state if random_state is None else random_state)
-        generator = torch.Generator().manual_seed(seed_for("samples", seed))
-        shape = self.model_.latent_shape
-        if latent_shape is not None:
-            if len(latent_shape) != len(shape) - 1:
-                raise ValueError(
-                    f"latent_shape={tuple(latent_shape)}: expected {len(shape) - 1} sizes for factors {shape}"
-                )
-            shape = (shape[0], *latent_shape)
-        return self._decode(self.model_.prior.sample((n, *shape), generator)).numpy()
-
-    def _explain(self, y: Rows, observation: Observation) -> Tensor:
-        shapes, modes = (self.model_.latent_shape, self.signal_shape_), []
-        for rows in torch.arange(len(y)).split(EXPLAINED_AT_ONCE):
-            some, seen = y[rows], observation.select(rows)
-            start = linear_start(self.linear_start_, some, seen, *shapes)
-            some, seen = self._whiten(some, seen, whole=True)
-            modes.append(explain(self.model_, some, seen, start, self.precision_["precision"]))
-        return torch.cat(modes)
-
-    def _draw(self, y: Tensor, observation: Observation, start: Any, random_state: Any) -> Iterator[Tensor]:
-        """Signals f(z) of factors drawn from their posterior, without end."""
-        generator = torch.Generator(device_of(self.device)).manual_seed(seed_of(random_state))
-        precision = self.precision_["precision"]
-        if start is None and self.equivalent_noise_ and self.linear_start_ and unmasked(observation) == Complete():
-            lines = self.linear_start_, self.equivalent_noise_
-            return map(self._decode, short_draws(self.model_, *lines, y, observation, generator, precision))
-        z = self._explain(y, observation) if start is None else to_tensor(start)
-        check_factors("start", z, self.model_.latent_shape, len(y))
-        y, observation = self._whiten(y, observation)
-        return map(self._decode, posterior_draws(self.model_, y, observation, z, generator, precision))
-
-    def _whiten(self, y: Tensor, observation: Observation, whole: bool = False) -> tuple[Tensor, Observation]:
-        field = self.residuals_ if check_settings(self).residuals == "whitened" else None
-        return whiten(y, observation, field, self.model_.emission, whole=whole)
-
-    def _decode(self, z: Tensor) -> Tensor:
-        return decode(self.model_, z, self.precision_["precision"])
 
     # ---- files ----
 
