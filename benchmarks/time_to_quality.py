@@ -79,9 +79,9 @@ def by_recipe(name: str, recipe: Recipe, images: Tensor, latent_dim: int, precis
     state = begin(model, images, recipe=recipe, generator=generator)
 
     def decoder(_: Any) -> nn.Module:
-        kept = copy.deepcopy(network)
+        kept = copy.deepcopy(model)
         kept.load_state_dict(state.averaged, strict=False)
-        return kept
+        return kept.network
 
     passes = alternate(model, images, recipe=recipe, state=state, precision=precision)
     return Learner(name, passes, decoder, latent_dim, most)

@@ -150,7 +150,7 @@ def test_same_seed_same_bits_and_the_global_seed_is_left_alone():
 
 
 def test_the_running_mean_of_the_weights_is_what_is_kept(fitted):
-    weights = dict(fitted.model_.network.named_parameters())
+    weights = dict(fitted.model_.named_parameters())
     assert weights.keys() == fitted.state_.averaged.keys()
     assert all(torch.equal(weights[name], mean) for name, mean in fitted.state_.averaged.items())
 

@@ -93,8 +93,17 @@ def test_saved_runs_are_judged_side_by_side(data, completed, evaluated, tmp_path
         (["--new-images", "4", "--latent-dims", "0"], "--latent-dims must be 1 to"),
         (["--new-images", "4", "--mask", "pepper:0.5"], "belong to --runs"),
         (["--new-images", "4", "--runs", "nowhere"], "nowhere: no such folder"),
-        (["--new-images", "4", "--runs", "nowhere", "--mirror"], "--mirror and --versions belong to"),
-        (["--new-images", "4", "--runs", "nowhere", "--versions", "2"], "--mirror and --versions belong to"),
+        *(
+            (["--new-images", "4", "--runs", "nowhere", *options], "--weight-decay belong to learning")
+            for options in (
+                ["--mirror"],
+                ["--versions", "2"],
+                ["--width", "64"],
+                ["--emission", "laplace"],
+                ["--weight-decay", "0.1"],
+                ["--latent-dims", "7"],
+            )
+        ),
         (["--new-images", "4", "--versions", "0"], "--versions must be 1 to"),
         (["--new-images", "4", "--width", "0"], "--width must be 1 to"),
         (["--new-images", "4", "--weight-decay", "-0.1"], "--weight-decay must be 0 to"),
@@ -139,7 +148,8 @@ def test_settings_of_the_model(data, tmp_path):
     assert len(network.latents_) == 60, "ten images and their mirror images, three versions of each"
     assert network.model_.network.settings["width"] == 9
     assert network.model_.emission == abpnet.Laplace(0.2)
-    assert json.loads((out / "config.json").read_text())["recipe"]["weight_decay"] == 0.4
+    recipe = json.loads((out / "config.json").read_text())["recipe"]
+    assert (recipe["weight_decay"], recipe["weight_decay_examples"]) == (0.4, 6000), "of 1000 images shown six times"
     table = {row["method"]: row["d = 2"] for row in json.loads((out / "result.json").read_text())["table"]}
     assert list(table) == [
         "abpnet",

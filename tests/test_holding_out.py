@@ -73,7 +73,8 @@ def test_the_oracle_stays_where_it_was():
     y, loadings = linear_images(600)
     true = loadings.T @ loadings
     for held_out in (0.0, 0.5):
-        weights = learned(y, held_out, passes=160).averaged["loadings.weight"]  # after 80 they are still on their way
+        state = learned(y, held_out, passes=160)  # after 80 they are still on their way
+        weights = state.averaged["network.loadings.weight"]
         assert (weights @ weights.T - true).norm() / true.norm() < 0.2, held_out
 
 
@@ -105,7 +106,7 @@ def test_few_examples_are_completed_better_when_their_factors_had_to_predict():
     truth, errors = y.clone(), {}
     for held_out in (0.0, 0.7):
         state = learned(y.masked_fill(hole, torch.nan), held_out, d=10)
-        weights, bias = state.averaged["loadings.weight"], state.averaged["loadings.bias"]
+        weights, bias = state.averaged["network.loadings.weight"], state.averaged["network.loadings.bias"]
         linear = abpnet.factor_analysis.FactorAnalysis(weights, bias, torch.full((36,), NOISE**2))
         means = abpnet.factor_analysis.posterior(linear, truth.flatten(1), ~hole.flatten(1)).mean
         completed = (means @ weights.T + bias).view_as(truth)

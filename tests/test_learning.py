@@ -44,7 +44,7 @@ def test_learning_reaches_the_maximum_likelihood_of_factor_analysis(missing):
     for iteration in alternate(model, y, recipe=recipe, state=state):
         if iteration.iteration == 300:
             break
-    loadings, mean = state.averaged["loadings.weight"], state.averaged["loadings.bias"]
+    loadings, mean = state.averaged["network.loadings.weight"], state.averaged["network.loadings.bias"]
     noise = torch.full((6,), model.emission.noise_std**2)
     learned = fa.FactorAnalysis(loadings, mean, noise)
     gap = fa.log_likelihood(best, y.double()).mean() - fa.log_likelihood(learned, y).mean().double()
@@ -212,11 +212,11 @@ def test_every_example_counts_once_in_an_iteration():
 def test_the_running_mean_of_the_weights_is_what_it_says():
     recipe = replace(SMALL, batch_size=11, average_decay=0.9)
     state, iterations = image_case(recipe)
-    expected = {name: weight.detach().clone() for name, weight in state.model.network.named_parameters()}
+    expected = {name: weight.detach().clone() for name, weight in state.model.named_parameters()}
     for update in range(4):
         next(iterations)
         decay = min(0.9, update / (update + 10))
-        for name, weight in state.model.network.named_parameters():
+        for name, weight in state.model.named_parameters():
             expected[name] = decay * expected[name] + (1 - decay) * weight.detach()
     for name, mean in state.averaged.items():
         torch.testing.assert_close(mean, expected[name])

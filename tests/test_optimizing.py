@@ -29,8 +29,8 @@ def test_inputs_that_reach_one_output(layer, expected):
     assert n_inputs(layer) == expected
 
 
-def rates(network, recipe=DEFAULT, rate=0.1):
-    optimizer = optimizer_of(network, recipe)
+def rates(network, recipe=DEFAULT, rate=0.1, n_examples=1000):
+    optimizer = optimizer_of(network, recipe, n_examples)
     set_rate(optimizer, rate)
     return {
         id(weight): (group["lr"], group["weight_decay"])
@@ -50,7 +50,8 @@ def test_layers_with_many_inputs_learn_slower_and_decay_as_fast():
         for weight in layer.parameters():
             rate, decay = of_weight[id(weight)]
             assert rate == pytest.approx(0.1 * share)
-            assert rate * decay == pytest.approx(0.1 * DEFAULT.weight_decay)
+            slower = min(1, count / 800) ** 0.5
+            assert rate * decay == pytest.approx(0.1 * slower * DEFAULT.weight_decay)
     assert len({rate for rate, _ in of_weight.values()}) == 3
 
 
@@ -58,7 +59,7 @@ def test_groups_keep_the_order_of_the_weights():
     """Checkpoints tell the optimizer's memories of weights apart by their order."""
     with torch.device("meta"):
         network = ObjectNetwork(100, (3, 32, 32), width=512)
-    groups = optimizer_of(network, DEFAULT).param_groups
+    groups = optimizer_of(network, DEFAULT, 1000).param_groups
     assert [id(weight) for group in groups for weight in group["params"]] == [id(w) for w in network.parameters()]
 
 
@@ -74,3 +75,20 @@ def test_gradient_steps_decay_by_the_rate_of_their_layer():
     network = nn.Linear(1600, 3)
     recipe = replace(DEFAULT, optimizer="sgd", weight_decay=0.2)
     assert set(rates(network, recipe).values()) == {(0.05, 0.2)}
+
+
+@pytest.mark.parametrize(
+    ("n_examples", "expected"),
+    [(1000, 0.3), (250, 2.4), (4000, 0.0375), (90, 10.0), (1, 10.0)],
+)
+def test_weights_learned_from_fewer_examples_decay_faster_up_to_a_limit(n_examples, expected):
+    recipe = replace(DEFAULT, weight_decay=0.3, weight_decay_examples=1000)
+    assert recipe.decay(n_examples) == pytest.approx(expected)
+    ((_, decay),) = set(rates(nn.Linear(800, 2), recipe, n_examples=n_examples).values())
+    assert decay == pytest.approx(expected)
+
+
+def test_weights_decay_as_said_whatever_the_number_of_examples():
+    recipe = replace(DEFAULT, weight_decay=0.3, weight_decay_examples=None)
+    assert set(rates(nn.Linear(2, 2), recipe, n_examples=7).values()) == {(0.1, 0.3)}
+    assert replace(DEFAULT, weight_decay=50.0, weight_decay_examples=1000).decay(7) == 50.0

@@ -104,13 +104,13 @@ def _update_weights(
     energies = model.energy(z, y, observation, lambda _: signal)
     set_rate(state.optimizer, rate)
     state.optimizer.zero_grad(set_to_none=True)
-    weights = [weight for weight in model.network.parameters() if weight.requires_grad]
+    weights = [weight for weight in model.parameters() if weight.requires_grad]
     mean = energies[share.kept].sum() / share.n
     mean.backward(inputs=weights)  # those of a foreign observation are its owner's
     parallel.sum_gradients(weights)
     state.optimizer.step()
     with torch.no_grad():
-        for name, weight in model.network.named_parameters():
+        for name, weight in model.named_parameters():
             state.averaged[name].lerp_(weight, pull)
     return energies.detach(), signal.detach()
 

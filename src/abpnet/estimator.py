@@ -172,7 +172,7 @@ class GeneratorNetwork(FittedNetwork, ClassNamePrefixFeaturesOutMixin, Transform
         if recipe.residuals == "kriged" or (recipe.residuals == "whitened" and self.residuals_ is None):
             estimate = estimate_residuals(self.state_, y, observation, self.precision_["precision"])
             self.residuals_, self.measurement_noise_ = estimate
-        self.model_.network.load_state_dict(self.state_.averaged, strict=False)
+        self.model_.load_state_dict(self.state_.averaged, strict=False)
         self.linear_start_: FactorAnalysis | None = None
         if len(self.model_.latent_shape) == 1:
             some = self.state_.latents.read(torch.arange(min(len(y), MOST_CHAINS_REGRESSED)), torch.device("cpu"))

@@ -129,9 +129,9 @@ def begin(
     return LearningState(
         model=model,
         latents=latents,
-        optimizer=optimizer_of(model.network, recipe),
+        optimizer=optimizer_of(model, recipe, len(y)),
         generator=generator,
-        averaged={name: weight.detach().clone() for name, weight in model.network.named_parameters()},
+        averaged={name: weight.detach().clone() for name, weight in model.named_parameters()},
         latent_precision=torch.zeros(model.latent_shape[0], model.latent_shape[0], device=generator.device),
     )
 

@@ -183,7 +183,7 @@ class LearningState:
         if {f"optimizer.{name}" for name in tensors} != set(names):
             raise ValueError(f"{len(tensors)} of {len(names)} tensors of the optimizer are there")
         memories = {int(index): memory for index, memory in by_part(tensors).items()}
-        weights = list(self.model.network.parameters())
+        weights = list(self.model.parameters())
         for index, memory in memories.items():
             for name, value in memory.items():
                 if not value.dim():

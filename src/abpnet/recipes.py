@@ -28,9 +28,12 @@ LEAST = {
     "held_out": 0.0,
     "warm_up": 0,
     "full_rate_inputs": 1,
+    "weight_decay_examples": 1,
 }
 # None is a choice as well.
-MAY_BE_NONE = ("learning_rate_horizon", "full_rate_inputs")
+MAY_BE_NONE = ("learning_rate_horizon", "full_rate_inputs", "weight_decay_examples")
+# Weights that decay faster than that do not come to say much.
+FASTEST_DECAY = 10.0
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,9 @@ class Recipe:
         full_rate_inputs: Layers of which an output has more inputs than that learn slower, at so many times the rate by
             their number: else wide networks do not start. None = all layers learn at the same rate.
         weight_decay: Of the weights; decoupled from the gradient for "adam".
+        weight_decay_examples: With so many examples weights decay as fast as that, with a fraction or a multiple of
+            them by its power -1.5: the fewer, the sooner they are memorised; of layers with fewer than 800 inputs they
+            decay more slowly, by the root of that number. None = as fast with any number, in all layers.
         batch_size: Examples in each weight update.
         average_decay: The weights kept in the end are a running mean with this decay per update; 0 = the last ones.
         learn_noise: Whether the emission's noise is re-estimated from the residuals; not with whitened ones.
@@ -86,6 +92,7 @@ class Recipe:
     held_out: float = 0.0
     warm_up: int = 0
     full_rate_inputs: int | None = None
+    weight_decay_examples: int | None = None
 
     def __post_init__(self) -> None:
         for name, choices in CHOICES.items():
@@ -116,6 +123,13 @@ class Recipe:
         fallen = 1.0 if self.learning_rate_horizon is None else 1 + updates / self.learning_rate_horizon
         return self.learning_rate * risen / fallen
 
+    def decay(self, n_examples: int) -> float:
+        """Decay of the weights, learned from so many examples."""
+        if self.weight_decay_examples is None:
+            return self.weight_decay
+        faster = (self.weight_decay_examples / n_examples) ** 1.5
+        return min(self.weight_decay * faster, max(self.weight_decay, FASTEST_DECAY))
+
 
 RECIPES = {
     # Han et al. (2017), section 5: step sizes and momentum as there.
@@ -145,12 +159,13 @@ RECIPES = {
         learning_rate=1e-2,
         momentum=0.9,
         learning_rate_horizon=1000,
-        weight_decay=0.1,
+        weight_decay=0.5,
         batch_size=20,
         average_decay=0.99,
         learn_noise=False,
         warm_up=600,
         full_rate_inputs=800,
+        weight_decay_examples=1000,
     ),
     # A weak pull of the statistics and small plain steps leave the chains where the prior is.
     "texture": Recipe(
@@ -212,10 +227,18 @@ RECIPES["partial"] = replace(
     learning_rate_horizon=None,
     warm_up=0,
     weight_decay=0.3,
+    weight_decay_examples=None,
     batch_size=100,
 )
 # Images behind measurements: what the factors leave of these tells about the images as well.
-RECIPES["indirect"] = replace(RECIPES["default"], step_size=0.5, warm_up=100, residuals="kriged")
+RECIPES["indirect"] = replace(
+    RECIPES["default"],
+    step_size=0.5,
+    warm_up=100,
+    weight_decay=0.1,
+    weight_decay_examples=None,
+    residuals="kriged",
+)
 # Images with hidden pixels: their observed neighbours tell about them.
 RECIPES["kriged"] = replace(RECIPES["partial"], residuals="kriged", held_out=0.7)
 # Images of which little is observed: factors that take neighbours for independent witnesses believe them too much.

@@ -32,7 +32,7 @@ def test_frames_start_at_the_regression_on_their_chains(frames):
     principal = singular[6:].square().sum() / centred.numel()
     assert residual < 2 * principal, "the regression is of artanh y"
     assert centred.square().mean() > 10 * principal, "which is not for free"
-    assert all(torch.equal(state.averaged[name], weight) for name, weight in model.network.named_parameters())
+    assert all(torch.equal(state.averaged[name], weight) for name, weight in model.named_parameters())
 
 
 def test_the_start_is_the_least_squares_solution_of_artanh(frames):
