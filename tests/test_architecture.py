@@ -10,7 +10,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "abpnet"
 # From the ground up; modules on one floor do not import one another.
 FLOORS = [
     {"errors", "chance", "ahead"},
-    {"positions", "parallel", "convergence"},
+    {"positions", "parallel", "convergence", "priors.protocol", "priors.factors", "priors.sequences", "priors.mixture"},
     {
         "priors",
         "emissions",
@@ -25,6 +25,7 @@ FLOORS = [
         "interpolation",
         "sample_quality",
         "networks.layers",
+        "networks.adapted",
         "cochlea",
         "lattice",
         "residuals",

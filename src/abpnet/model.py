@@ -165,7 +165,8 @@ class GeneratorModel(nn.Module):
 
         `I + E[s s^T]` with the scores s of `scores`: the prior's precision plus the Fisher information. The expectation
         is estimated from one score of every example, or from more until they are `scores_per_factor * d`; from those
-        of the whole batch, of which a share averages over its own rows.
+        of the whole batch, of which a share averages over its own rows. Of another prior than N(0, I), whose precision
+        is I, it is estimated from the gradients of `log p(z)` in the same way.
         """
         n = generator.n if isinstance(generator, Share) else len(z)
         n_rounds = max(1, math.ceil(scores_per_factor * z.shape[1] / (n * z[0, 0].numel())))
@@ -173,7 +174,16 @@ class GeneratorModel(nn.Module):
         for _ in range(n_rounds):
             rows = self.scores(z, generator, observation, decoder).transpose(0, 1).flatten(1)
             information += rows @ rows.T / (rows.shape[1] * n_rounds)
-        return information + torch.eye(z.shape[1], device=z.device)
+        return information + self._prior_precision(z)
+
+    def _prior_precision(self, z: Float[Tensor, "n *latent"]) -> Float[Tensor, "d d"]:
+        if isinstance(self.prior, StandardNormal):
+            return torch.eye(z.shape[1], device=z.device)
+        with torch.enable_grad():
+            z = z.detach().requires_grad_()
+            (gradient,) = torch.autograd.grad(self.prior.log_prob(z).sum(), z)
+        rows = gradient.transpose(0, 1).flatten(1)
+        return rows @ rows.T / rows.shape[1]
 
     @torch.no_grad()
     def sample(

@@ -3,6 +3,7 @@
 Every network maps (n, *latent_shape) to (n, *shape) and treats the examples of a batch independently of one another.
 """
 
+from abpnet.networks.adapted import FrameByFrame, NonNegative
 from abpnet.networks.building import auto_network, build_network, chosen_network, describe_network, initialise
 from abpnet.networks.objects import ObjectNetwork
 from abpnet.networks.patchworks import PATCHWORK_STRIDE, PatchworkNetwork
@@ -16,8 +17,10 @@ __all__ = [
     "PATCHWORK_STRIDE",
     "SOUND_STRIDE",
     "TEXTURE_STRIDE",
+    "FrameByFrame",
     "FrameNetwork",
     "LinearNetwork",
+    "NonNegative",
     "ObjectNetwork",
     "PatchworkNetwork",
     "SoundNetwork",

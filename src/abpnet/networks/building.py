@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
+from abpnet.networks.adapted import FrameByFrame, NonNegative
 from abpnet.networks.layers import LEAK, WEIGHTED, n_inputs
 from abpnet.networks.objects import ObjectNetwork
 from abpnet.networks.patchworks import PatchworkNetwork
@@ -86,6 +87,9 @@ NETWORKS: dict[str, type[nn.Module]] = {
     )
 }
 
+# Made of another network.
+ADAPTED: dict[str, type[FrameByFrame | NonNegative]] = {kind.__name__: kind for kind in (FrameByFrame, NonNegative)}
+
 
 def auto_network(
     latent_shape: Sequence[int], shape: Sequence[int], indirect: bool = False, width: int = AUTO_WIDTH
@@ -146,6 +150,9 @@ def chosen_network(
 
 def describe_network(network: nn.Module) -> dict[str, Any] | None:
     """What `build_network` needs to build an abpnet network anew, as plain JSON values; None for a foreign one."""
+    if isinstance(network, FrameByFrame | NonNegative):
+        inner = describe_network(network.network)
+        return None if inner is None else {"kind": type(network).__name__, "network": inner}
     known = NETWORKS.get(type(network).__name__) is type(network)
     return {"kind": type(network).__name__, **network.settings} if known else None  # type: ignore[dict-item]
 
@@ -153,6 +160,8 @@ def describe_network(network: nn.Module) -> dict[str, Any] | None:
 def build_network(description: dict[str, Any]) -> nn.Module:
     """An abpnet network from what `describe_network` returned; its weights are left to be loaded."""
     settings = dict(description)
+    if description["kind"] in ADAPTED:
+        return ADAPTED[description["kind"]](build_network(description["network"]))
     with torch.device("meta"):
         network = NETWORKS[settings.pop("kind")](**settings)
     return channels_last(network.to_empty(device="cpu"))

@@ -1,0 +1,31 @@
+"""Priors p(z) of the latent factors.
+
+A prior is any object with `log_prob(z)` and `sample(shape, generator)`; its gradient comes from autograd. One that is a
+module has its parameters learned along with the network's.
+"""
+
+from __future__ import annotations
+
+from abpnet.priors.factors import DoubleExponential, SpikeAndSlab, StandardNormal, StudentT
+from abpnet.priors.mixture import Mixture, fit_mixture
+from abpnet.priors.protocol import Prior
+from abpnet.priors.sequences import Autoregression
+
+__all__ = [
+    "PRIORS",
+    "Autoregression",
+    "DoubleExponential",
+    "Mixture",
+    "Prior",
+    "SpikeAndSlab",
+    "StandardNormal",
+    "StudentT",
+    "fit_mixture",
+]
+
+PRIORS: dict[str, type[StandardNormal | StudentT | DoubleExponential | SpikeAndSlab]] = {
+    "normal": StandardNormal,
+    "heavy-tailed": StudentT,
+    "double-exponential": DoubleExponential,
+    "sparse": SpikeAndSlab,
+}
