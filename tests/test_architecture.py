@@ -10,7 +10,8 @@ SOURCE = Path(__file__).parents[1] / "src" / "abpnet"
 # From the ground up; modules on one floor do not import one another.
 FLOORS = [
     {"errors", "chance", "ahead"},
-    {"positions", "parallel", "convergence"},
+    {"positions", "parallel", "convergence", "emissions.protocol"},
+    {"emissions.noise", "emissions.discrete", "emissions.mixed"},
     {
         "priors",
         "emissions",
