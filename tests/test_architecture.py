@@ -10,7 +10,15 @@ SOURCE = Path(__file__).parents[1] / "src" / "abpnet"
 # From the ground up; modules on one floor do not import one another.
 FLOORS = [
     {"errors", "chance", "ahead"},
-    {"positions", "parallel", "convergence", "priors.protocol", "priors.factors", "priors.sequences", "priors.mixture"},
+    {"positions", "parallel", "convergence", "emissions.protocol", "priors.protocol"},
+    {
+        "emissions.noise",
+        "emissions.discrete",
+        "emissions.mixed",
+        "priors.factors",
+        "priors.sequences",
+        "priors.mixture",
+    },
     {
         "priors",
         "emissions",

@@ -2,9 +2,118 @@ import math
 
 import pytest
 import torch
+from torch import distributions
 from torch.distributions import Normal
 
-from abpnet.emissions import Gaussian, Laplace
+from abpnet.chance import Share
+from abpnet.emissions import (
+    Bernoulli,
+    Block,
+    Categorical,
+    ChannelGaussian,
+    Columns,
+    Emission,
+    Gaussian,
+    Laplace,
+    Ordinal,
+    Poisson,
+    StudentT,
+)
+
+THRESHOLDS = (-1.0, 0.2, 2.5)
+
+
+def graded(x):
+    """Probabilities of the grades: differences of sigmoids."""
+    below = (torch.tensor([-math.inf, *THRESHOLDS, math.inf]).double() - x.unsqueeze(-1)).sigmoid()
+    return distributions.Categorical(probs=below.diff(dim=-1))
+
+
+# Each emission beside torch's distribution of the same measured signal; that of a category is one of whole groups.
+TWINS = {
+    "gaussian": (Gaussian(0.4), lambda x: Normal(x, 0.4)),
+    "student": (StudentT(0.4, df=5.0), lambda x: distributions.StudentT(5.0, x, 0.4 * math.sqrt(3 / 5))),
+    "channels": (
+        ChannelGaussian((0.1, 0.5, 2.0)),
+        lambda x: Normal(x, torch.tensor([0.1, 0.5, 2.0]).to(x).view(-1, *[1] * (x.dim() - 2))),
+    ),
+    "bernoulli": (Bernoulli(), lambda x: distributions.Bernoulli(logits=x)),
+    "categorical": (Categorical(), lambda x: distributions.OneHotCategorical(logits=x.movedim(1, -1))),
+    "ordinal": (Ordinal(THRESHOLDS), graded),
+    "poisson": (Poisson(), lambda x: distributions.Poisson(x.exp())),
+}
+EMISSIONS = {name: emission for name, (emission, _) in TWINS.items()} | {
+    "laplace": Laplace(0.4),
+    "columns": Columns((Block(0, 1, Poisson()), Block(1, 3, Categorical()))),
+}
+
+
+@pytest.mark.parametrize("shape", [(50, 3), (20, 3, 4)])
+@pytest.mark.parametrize("name", TWINS)
+def test_log_densities_are_those_of_torch(name, shape):
+    emission, twin = TWINS[name]
+    x = 2 * torch.randn(*shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    y = emission.sample(x, torch.Generator().manual_seed(1))
+    log_prob, expected = emission.log_prob(y, x), twin(x)
+    if name == "categorical":
+        log_prob, expected = log_prob.sum(1), expected.log_prob(y.movedim(1, -1))
+    else:
+        expected = expected.log_prob(y)
+    torch.testing.assert_close(log_prob, expected, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", EMISSIONS)
+def test_samples_scatter_about_the_mean_alike_in_every_share_of_a_batch(name):
+    n, emission = 100_000, EMISSIONS[name]
+    assert isinstance(emission, Emission)
+    x = torch.tensor([-0.7, 0.2, 1.9], dtype=torch.float64)
+    y = emission.sample(x.expand(n, 3), torch.Generator().manual_seed(2))
+    assert y.dtype == x.dtype
+    surplus = (y.mean(0) - emission.mean(x[None])[0]).abs()
+    assert (surplus < 5 * y.std(0) / math.sqrt(n)).all()
+    if name in TWINS and name not in ("categorical", "ordinal"):  # of which torch knows no variance
+        variance = TWINS[name][1](x[None]).variance[0]
+        fourth = (y - y.mean(0)).pow(4).mean(0)
+        assert ((y.var(0) - variance).abs() < 5 * (fourth - variance**2).sqrt() / math.sqrt(n)).all()
+    chance = torch.Generator().manual_seed(2)
+    assert torch.equal(emission.sample(x.expand(9, 3), Share(chance, slice(4, 13), n)), y[4:13])
+
+
+@pytest.mark.parametrize("name", EMISSIONS)
+def test_hidden_entries_have_finite_densities_and_gradients_however_far_off(name):
+    x = torch.tensor([[-1e3, 0.0, 1e3]], requires_grad=True)
+    log_prob = EMISSIONS[name].log_prob(torch.zeros(1, 3), x)
+    (gradient,) = torch.autograd.grad(log_prob.sum(), x)
+    assert log_prob.isfinite().all()
+    assert gradient.isfinite().all()
+
+
+def test_columns_join_their_blocks():
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(7, 6, generator=generator)
+    blocks = (Block(0, 2, ChannelGaussian((0.2, 3.0))), Block(2, 3, Bernoulli()), Block(3, 6, Categorical()))
+    y = Columns(blocks).sample(x, generator)
+    parts = [block.emission.log_prob(y[:, block.first : block.end], x[:, block.first : block.end]) for block in blocks]
+    assert torch.equal(Columns(blocks).log_prob(y, x), torch.cat(parts, 1))
+
+
+@pytest.mark.parametrize(
+    ("build", "named"),
+    [
+        (lambda: StudentT(0.3, df=2.0), "df"),
+        (lambda: ChannelGaussian((0.3, 0.0)), "noise_stds"),
+        (lambda: ChannelGaussian(()), "noise_stds"),
+        (lambda: Ordinal(()), "thresholds"),
+        (lambda: Ordinal((1.0, 1.0)), "thresholds"),
+        (lambda: Ordinal((1.0, math.inf)), "thresholds"),
+        (lambda: Columns(()), "blocks"),
+        (lambda: Columns((Block(0, 1, Poisson()), Block(2, 3, Poisson()))), "blocks"),
+        (lambda: Columns((Block(0, 1, Poisson()),)).mean(torch.zeros(2, 3)), "columns"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(build, named):
+    with pytest.raises(ValueError, match=named):
+        build()
 
 
 @pytest.mark.parametrize("noise_std", [0.01, 0.3, 2.5])
@@ -40,7 +149,7 @@ def test_sample_keeps_type_and_shape_and_depends_on_the_generator_alone():
     assert not torch.equal(first, Gaussian().sample(x, torch.Generator().manual_seed(4)))
 
 
-@pytest.mark.parametrize("emission", [Gaussian, Laplace])
+@pytest.mark.parametrize("emission", [Gaussian, Laplace, StudentT])
 @pytest.mark.parametrize("noise_std", [0.0, -0.1, math.nan, math.inf, -math.inf])
 def test_impossible_noise_is_refused_with_its_value(emission, noise_std):
     with pytest.raises(ValueError, match="noise_std") as refusal:

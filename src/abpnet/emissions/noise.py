@@ -1,15 +1,10 @@
-"""Emissions p(y | x): how a measured signal x scatters into the observation y.
-
-An emission is any object with an element-wise `log_prob(y, x)` and `sample(x, generator)`. It works on single
-entries so that the model can leave out those that were not observed.
-"""
+"""Numbers with noise: `y = x + e`."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -18,23 +13,10 @@ from torch import Tensor
 
 from abpnet.chance import Chance, normal, uniform
 
-__all__ = ["EMISSIONS", "Emission", "Gaussian", "Laplace", "Noise"]
+__all__ = ["EMISSIONS", "ChannelGaussian", "Gaussian", "Laplace", "Noise", "StudentT"]
 
 # Of the Laplace distribution, in units of its scale: how round its peak is, and the table of its quantiles.
 ROUNDING, FARTHEST, TABLE, FINER = 0.2, 17.0, 512, 16
-
-
-@runtime_checkable
-class Emission(Protocol):
-    """What the model asks of an emission."""
-
-    def log_prob(self, y: Float[Tensor, "n *shape"], x: Float[Tensor, "n *shape"]) -> Float[Tensor, "n *shape"]:
-        """Log density of each entry of y given the measured signal x."""
-        ...
-
-    def sample(self, x: Float[Tensor, "n *shape"], generator: Chance) -> Float[Tensor, "n *shape"]:
-        """An observation of the measured signal x; noise comes from `chance.normal` or `chance.uniform`."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -53,6 +35,10 @@ class Noise:
     def __post_init__(self) -> None:
         if not (math.isfinite(self.noise_std) and self.noise_std > 0):
             raise ValueError(f"noise_std must be a finite number above 0, got {self.noise_std!r}")
+
+    def mean(self, x: Float[Tensor, "n *shape"]) -> Float[Tensor, "n *shape"]:
+        """`x` itself."""
+        return x
 
 
 @dataclass(frozen=True)
@@ -101,12 +87,86 @@ class Laplace(Noise):
     def sample(self, x: Float[Tensor, "n *shape"], generator: Chance) -> Float[Tensor, "n *shape"]:
         """`x` plus such noise."""
         level = 2 * uniform(x.shape, generator).to(x) - 1
-        probabilities, quantiles = _quantiles(x.device)
+        probabilities, quantiles = (table.to(x) for table in _quantiles(x.device))
         above = torch.searchsorted(probabilities, level.abs().contiguous()).clamp(1, TABLE)
         below = above - 1
         within = (level.abs() - probabilities[below]) / (probabilities[above] - probabilities[below])
         distance = torch.lerp(quantiles[below], quantiles[above], within)
         return x + self.scale * level.sign() * distance
+
+
+@dataclass(frozen=True)
+class StudentT(Noise):
+    """Noise of heavy tails, Student's t of scale `noise_std sqrt((df - 2) / df)`, so that outliers hardly pull at all.
+
+    Args:
+        noise_std: Standard deviation, see `Noise`.
+        df: Degrees of freedom, above 2; the fewer, the heavier the tails.
+
+    Raises:
+        ValueError: If `df` is not a finite number above 2, or `noise_std` not one above 0.
+    """
+
+    df: float = 4.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not (math.isfinite(self.df) and self.df > 2):
+            raise ValueError(f"df must be a finite number above 2, where the noise has a variance; got {self.df!r}")
+
+    @property
+    def scale(self) -> float:
+        """What Student's t, whose variance is `df / (df - 2)`, is multiplied by."""
+        return self.noise_std * math.sqrt((self.df - 2) / self.df)
+
+    def log_prob(self, y: Float[Tensor, "n *shape"], x: Float[Tensor, "n *shape"]) -> Float[Tensor, "n *shape"]:
+        """`-(df + 1) / 2 log(1 + ((y - x) / scale)^2 / df) - log(scale sqrt(df) B(df / 2, 1 / 2))` for each entry."""
+        half = 0.5 * self.df
+        log_beta = math.lgamma(half) + math.lgamma(0.5) - math.lgamma(half + 0.5)
+        normaliser = math.log(self.scale) + 0.5 * math.log(self.df) + log_beta
+        return ((y - x) / self.scale).square().div(self.df).log1p() * (-half - 0.5) - normaliser
+
+    def sample(self, x: Float[Tensor, "n *shape"], generator: Chance) -> Float[Tensor, "n *shape"]:
+        """`x` plus such noise, from two uniform numbers each (Bailey 1994)."""
+        squared_radius, angle = (uniform(x.shape, generator).to(x) for _ in range(2))
+        distance = (self.df * ((1 - squared_radius).pow(-2 / self.df) - 1)).sqrt()
+        return x + self.scale * distance * (2 * math.pi * angle).cos()
+
+
+@lru_cache
+def _along_channels(values: tuple[float, ...], n_axes: int, device: torch.device) -> Tensor:
+    return torch.tensor(values, device=device).view(-1, *[1] * (n_axes - 2))
+
+
+@dataclass(frozen=True)
+class ChannelGaussian:
+    """White noise whose size differs between channels, or between the columns of a table: e ~ N(0, noise_stds[c]^2).
+
+    Args:
+        noise_stds: Standard deviations along axis 1, each above 0.
+
+    Raises:
+        ValueError: If one of them is not a finite number above 0.
+    """
+
+    noise_stds: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if not self.noise_stds or not all(math.isfinite(std) and std > 0 for std in self.noise_stds):
+            raise ValueError(f"noise_stds must be finite numbers above 0, one for each channel; got {self.noise_stds}")
+
+    def log_prob(self, y: Float[Tensor, "n *shape"], x: Float[Tensor, "n *shape"]) -> Float[Tensor, "n *shape"]:
+        """`-(y - x)^2 / (2 noise_stds^2) - log(noise_stds sqrt(2 pi))` for each entry."""
+        std = _along_channels(self.noise_stds, x.dim(), x.device).to(x)
+        return ((y - x) / std).square() * -0.5 - std.log() - 0.5 * math.log(2 * math.pi)
+
+    def sample(self, x: Float[Tensor, "n *shape"], generator: Chance) -> Float[Tensor, "n *shape"]:
+        """`x` plus such noise."""
+        return x + _along_channels(self.noise_stds, x.dim(), x.device).to(x) * normal(x.shape, generator).to(x)
+
+    def mean(self, x: Float[Tensor, "n *shape"]) -> Float[Tensor, "n *shape"]:
+        """`x` itself."""
+        return x
 
 
 EMISSIONS: dict[str, type[Gaussian] | type[Laplace]] = {"gaussian": Gaussian, "laplace": Laplace}

@@ -1,0 +1,26 @@
+"""Emissions p(y | x): how a measured signal x scatters into the observation y.
+
+An emission is any object with an element-wise `log_prob(y, x)`, `sample(x, generator)` and `mean(x)`: numbers with
+noise, discrete observations, or columns of a table, each of its own kind.
+"""
+
+from abpnet.emissions.discrete import Bernoulli, Categorical, Ordinal, Poisson
+from abpnet.emissions.mixed import Block, Columns
+from abpnet.emissions.noise import EMISSIONS, ChannelGaussian, Gaussian, Laplace, Noise, StudentT
+from abpnet.emissions.protocol import Emission
+
+__all__ = [
+    "EMISSIONS",
+    "Bernoulli",
+    "Block",
+    "Categorical",
+    "ChannelGaussian",
+    "Columns",
+    "Emission",
+    "Gaussian",
+    "Laplace",
+    "Noise",
+    "Ordinal",
+    "Poisson",
+    "StudentT",
+]
