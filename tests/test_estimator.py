@@ -313,7 +313,11 @@ def test_max_seconds_stops():
         ({"network": "magic"}, "network must be"),
         ({"noise_std": 0.0}, "noise_std must be"),
         ({"latent_dim": 0}, "latent_dim must be"),
-        ({"emission": "cauchy"}, "emission must be gaussian or laplace; got 'cauchy'"),
+        (
+            {"prior": "cauchy"},
+            "prior must be normal, heavy-tailed, double-exponential, sparse, exponential, half-normal or",
+        ),
+        ({"emission": "cauchy"}, "emission must be gaussian, laplace, student-t or an emission such as"),
         ({"emission": "laplace", "recipe": "kriged"}, "fields of residuals are Gaussian; emission='laplace' needs"),
         ({"emission": "laplace", "recipe": "video"}, "learned noise and fields of residuals are Gaussian"),
     ],

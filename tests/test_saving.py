@@ -105,7 +105,7 @@ DAMAGE = {
     "no history": lambda facts: facts.pop("history"),
     "another setting": lambda facts: facts["settings"].update(colour="blue"),
     "another network": lambda facts: facts["settings"].update(network={"kind": "Transformer"}),
-    "no noise": lambda facts: facts.update(noise_std=None),
+    "no emission": lambda facts: facts.update(emission=None),
     "no precision": lambda facts: facts.update(precision=None),
     "shape of factors a number": lambda facts: facts.update(latent_shape=5),
     "empty recipe": lambda facts: facts["settings"].update(recipe={}),

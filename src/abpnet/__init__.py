@@ -3,7 +3,17 @@
 from typing import TYPE_CHECKING, Any
 
 from abpnet.disk import RowsOnDisk
-from abpnet.emissions import Gaussian, Laplace
+from abpnet.emissions import (
+    Bernoulli,
+    Categorical,
+    ChannelGaussian,
+    Columns,
+    Gaussian,
+    Laplace,
+    Ordinal,
+    Poisson,
+    StudentT,
+)
 from abpnet.errors import InputError
 from abpnet.evaluation import Evaluation, evaluate
 from abpnet.explaining import infer
@@ -11,8 +21,10 @@ from abpnet.learning import alternate, begin
 from abpnet.learning_state import Iteration, LearningState
 from abpnet.model import GeneratorModel
 from abpnet.networks import (
+    FrameByFrame,
     FrameNetwork,
     LinearNetwork,
+    NonNegative,
     ObjectNetwork,
     PatchworkNetwork,
     SoundNetwork,
@@ -21,7 +33,15 @@ from abpnet.networks import (
     VectorNetwork,
 )
 from abpnet.observations import Complete, Mask, Operator, Projection
-from abpnet.priors import StandardNormal
+from abpnet.priors import (
+    Autoregression,
+    DoubleExponential,
+    HeavyTailed,
+    Mixture,
+    SpikeAndSlab,
+    StandardNormal,
+    fit_mixture,
+)
 from abpnet.recipes import Recipe
 from abpnet.sound_statistics import SoundStatistics
 from abpnet.texture_statistics import TextureStatistics
@@ -32,28 +52,42 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
+    "Autoregression",
+    "Bernoulli",
+    "Categorical",
+    "ChannelGaussian",
+    "Columns",
     "Complete",
+    "DoubleExponential",
     "Evaluation",
+    "FrameByFrame",
     "FrameNetwork",
     "Gaussian",
     "GeneratorModel",
     "GeneratorNetwork",
+    "HeavyTailed",
     "InputError",
     "Iteration",
     "Laplace",
     "LearningState",
     "LinearNetwork",
     "Mask",
+    "Mixture",
+    "NonNegative",
     "ObjectNetwork",
     "Operator",
+    "Ordinal",
     "PatchworkNetwork",
+    "Poisson",
     "Projection",
     "Recipe",
     "RowsOnDisk",
     "SoundNetwork",
     "SoundStatistics",
     "SpaceTimeNetwork",
+    "SpikeAndSlab",
     "StandardNormal",
+    "StudentT",
     "TextureNetwork",
     "TextureStatistics",
     "VectorNetwork",
@@ -61,6 +95,7 @@ __all__ = [
     "begin",
     "data",
     "evaluate",
+    "fit_mixture",
     "infer",
 ]
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from abpnet import inference, parallel
 from abpnet.arithmetic import autocast, reproducible
@@ -16,6 +16,7 @@ from abpnet.learning_state import LearningState
 from abpnet.model import SCORES_PER_FACTOR, Decoder, frozen_decoder
 from abpnet.observations import Complete, Mask, Observation, Projection, unmasked
 from abpnet.optimizing import set_rate
+from abpnet.priors import Prior
 from abpnet.recipes import Recipe
 from abpnet.recording import Recorded
 
@@ -115,9 +116,9 @@ def _update_weights(
     return energies.detach(), signal.detach()
 
 
-def _is_steady(observation: Observation, recipe: Recipe) -> bool:
+def _is_steady(prior: Prior, observation: Observation, recipe: Recipe) -> bool:
     """Whether nothing but tensors changes from batch to batch."""
-    known = isinstance(unmasked(observation), Complete | Projection)
+    known = isinstance(unmasked(observation), Complete | Projection) and not isinstance(prior, nn.Module)
     return known and recipe.inference == "langevin" and recipe.optimizer == "adam" and not recipe.learn_noise
 
 
@@ -155,7 +156,9 @@ def batch_step(
 
     recorded = Recorded(learn_tensors, state.generator)
     # What several processes say to one another could be recorded too; whether that pays was not measured.
-    is_recorded = recorded.can_record and _is_steady(observation, recipe) and parallel.n_processes() == 1
+    is_recorded = (
+        recorded.can_record and _is_steady(state.model.prior, observation, recipe) and parallel.n_processes() == 1
+    )
 
     def step(z: Tensor, y: Tensor, seen: Observation, share: Share) -> Learned:
         rate = recipe.rate(state.updates)

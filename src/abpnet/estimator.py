@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
@@ -18,17 +19,25 @@ from torch import Tensor, nn
 from abpnet import saving
 from abpnet.arrays import seed_of, signal_shape
 from abpnet.disk import Rows
-from abpnet.emissions import EMISSIONS
-from abpnet.estimator_settings import check_settings, device_of, latent_shape_of
+from abpnet.emissions import ADDITIVE, Emission
+from abpnet.estimator_settings import (
+    NON_NEGATIVE,
+    check_settings,
+    device_of,
+    emission_of,
+    latent_shape_of,
+    prior_of,
+)
 from abpnet.explaining import regress
 from abpnet.factor_analysis import FactorAnalysis
 from abpnet.fitted import FittedNetwork
 from abpnet.learning import alternate, begin, estimate_residuals
 from abpnet.learning_state import Iteration
 from abpnet.model import GeneratorModel
-from abpnet.networks import chosen_network
+from abpnet.networks import NonNegative, chosen_network
 from abpnet.observations import Complete, Observation, unmasked
 from abpnet.precision import try_precisions
+from abpnet.priors import Prior
 from abpnet.recipes import Recipe
 from abpnet.residuals import ResidualField
 from abpnet.runs import delay_interruption
@@ -53,7 +62,11 @@ class GeneratorNetwork(FittedNetwork, ClassNamePrefixFeaturesOutMixin, Transform
         network: "auto", or any `torch.nn.Module` that maps (n, *latent_shape) to (n, *shape) and treats the examples
             of a batch independently of one another.
         noise_std: Standard deviation sigma of the noise in the units of the data, or its start if it is learned.
-        emission: What the noise is like: "gaussian", or "laplace" with heavier tails (see `Laplace`).
+        emission: What the noise is like: "gaussian", or "laplace" or "student-t" with heavier tails; or an emission,
+            such as `Bernoulli()` of pixels that are 0 or 1, to which `noise_std` means nothing. Signals of discrete
+            ones are expected observations.
+        prior: Of the factors: "normal", "heavy-tailed", "double-exponential" or "sparse"; "exponential" or
+            "half-normal" of factors without a sign; or any object with `log_prob` and `sample` (see `priors`).
         recipe: Name of one of `recipes.RECIPES`, such as "default", "whitened" or "paper", or a `Recipe`.
         max_iter: Passes over the examples at most.
         max_seconds: Seconds of learning at most.
@@ -78,7 +91,8 @@ class GeneratorNetwork(FittedNetwork, ClassNamePrefixFeaturesOutMixin, Transform
         latent_dim: int | tuple[int, ...] = 100,
         network: str | nn.Module = "auto",
         noise_std: float = 0.3,
-        emission: str = "gaussian",
+        emission: str | Emission = "gaussian",
+        prior: str | Prior = "normal",
         recipe: str | Recipe = "default",
         max_iter: int = 600,
         max_seconds: float | None = None,
@@ -91,6 +105,7 @@ class GeneratorNetwork(FittedNetwork, ClassNamePrefixFeaturesOutMixin, Transform
         self.network = network
         self.noise_std = noise_std
         self.emission = emission
+        self.prior = prior
         self.recipe = recipe
         self.max_iter = max_iter
         self.max_seconds = max_seconds
@@ -166,7 +181,8 @@ class GeneratorNetwork(FittedNetwork, ClassNamePrefixFeaturesOutMixin, Transform
     def _conclude(self, recipe: Recipe, y: Rows, observation: Observation) -> None:
         """Keep the averaged weights, and regress signals on factors linearly to give inference a start."""
         self.n_iter_ = self.state_.iteration
-        self.latents_ = self.state_.latents.values.numpy()
+        chains = self._without_sign(self.state_.latents.values)
+        self.latents_ = chains.numpy()
         self.residuals_: ResidualField | None = self.state_.residuals
         self.measurement_noise_ = 0.0
         if recipe.residuals == "kriged" or (recipe.residuals == "whitened" and self.residuals_ is None):
@@ -175,7 +191,7 @@ class GeneratorNetwork(FittedNetwork, ClassNamePrefixFeaturesOutMixin, Transform
         self.model_.load_state_dict(self.state_.averaged, strict=False)
         self.linear_start_: FactorAnalysis | None = None
         if len(self.model_.latent_shape) == 1:
-            some = self.state_.latents.read(torch.arange(min(len(y), MOST_CHAINS_REGRESSED)), torch.device("cpu"))
+            some = chains[:MOST_CHAINS_REGRESSED]
             self.linear_start_ = regress(self.model_, some, self.precision_["precision"])
         self.equivalent_noise_: float | None = None
         lines = self.linear_start_ if recipe.residuals == "kriged" and unmasked(observation) == Complete() else None
@@ -225,9 +241,14 @@ class GeneratorNetwork(FittedNetwork, ClassNamePrefixFeaturesOutMixin, Transform
 
     def _build_model(self, shape: Sequence[int] | None, generator: torch.Generator, indirect: bool) -> GeneratorModel:
         latent_shape = latent_shape_of(self.latent_dim)
-        network = chosen_network(self.network, latent_shape, shape, indirect, generator)
-        emission = EMISSIONS[self.emission](float(self.noise_std))
-        return GeneratorModel(network, latent_shape, emission=emission).to(generator.device)
+        emission, prior = emission_of(self.emission, float(self.noise_std)), copy.deepcopy(prior_of(self.prior))
+        additive = isinstance(emission, ADDITIVE)
+        if indirect and not additive:
+            raise ValueError(f"emission={emission!r} is of signals themselves; measurements of them need noise")
+        network = chosen_network(self.network, latent_shape, shape, indirect, generator, bounded=additive)
+        if isinstance(self.prior, str) and self.prior in NON_NEGATIVE:
+            network = NonNegative(network)
+        return GeneratorModel(network, latent_shape, prior, emission).to(generator.device)
 
     def _choose_precision(self, y: Rows, observation: Observation, recipe: Recipe) -> dict[str, Any]:
         """The precision asked for, or the outcome of a trial on the first batch."""

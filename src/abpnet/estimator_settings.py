@@ -8,13 +8,24 @@ from typing import Any
 import torch
 
 from abpnet.arithmetic import PRECISIONS
-from abpnet.emissions import EMISSIONS
+from abpnet.emissions import EMISSIONS, Emission
+from abpnet.priors import PRIORS, DoubleExponential, Prior, StandardNormal
 from abpnet.recipes import RECIPES, Recipe
 
-__all__ = ["SMALLEST_NOISE", "check_settings", "device_of", "latent_shape_of"]
+__all__ = [
+    "NON_NEGATIVE",
+    "SMALLEST_NOISE",
+    "check_settings",
+    "device_of",
+    "emission_of",
+    "latent_shape_of",
+    "prior_of",
+]
 
 # Below it, and above its inverse, float32 no longer holds a sum of squared residuals over the variance.
 SMALLEST_NOISE = 1e-6
+# Priors of factors without a sign, by that of factors whose sign the network does not see.
+NON_NEGATIVE: dict[str, type[Prior]] = {"exponential": DoubleExponential, "half-normal": StandardNormal}
 
 
 def check_settings(estimator: Any) -> Recipe:
@@ -41,18 +52,54 @@ def check_settings(estimator: Any) -> Recipe:
         raise ValueError(f"noise_std must be {SMALLEST_NOISE:g} to {1 / SMALLEST_NOISE:g}, got {noise_std!r}")
     if min(latent_shape_of(estimator.latent_dim), default=0) < 1:
         raise ValueError(f"latent_dim must be at least 1, or a shape such as (8, 7, 7); got {estimator.latent_dim!r}")
-    if estimator.emission not in EMISSIONS:
-        raise ValueError(f"emission must be {' or '.join(EMISSIONS)}; got {estimator.emission!r}")
+    emission_of(estimator.emission, float(noise_std))
+    prior = prior_of(estimator.prior)
     if not isinstance(recipe, Recipe):
         if recipe not in RECIPES:
             raise ValueError(f"recipe must be {', '.join(RECIPES)} or an abpnet.Recipe; got {recipe!r}")
         recipe = RECIPES[recipe]
+    if recipe.inference == "metropolis" and not isinstance(prior, StandardNormal):
+        raise ValueError(f"Metropolis steps keep the prior N(0, I); prior={estimator.prior!r} needs another recipe")
     if estimator.emission != "gaussian" and (recipe.learn_noise or recipe.residuals != "white"):
         raise ValueError(
             f"learned noise and fields of residuals are Gaussian; emission={estimator.emission!r} needs a recipe with "
             "learn_noise=False and residuals='white'"
         )
     return recipe
+
+
+def emission_of(emission: str | Emission, noise_std: float) -> Emission:
+    """What the factors leave unexplained is like.
+
+    Args:
+        emission: Name of a kind of noise, or an emission.
+        noise_std: Standard deviation of noise that is told by its name.
+
+    Raises:
+        ValueError: If it is neither.
+    """
+    if isinstance(emission, str) and emission in EMISSIONS:
+        return EMISSIONS[emission](float(noise_std))
+    if isinstance(emission, str) or not isinstance(emission, Emission):
+        raise ValueError(f"emission must be {', '.join(EMISSIONS)} or an emission such as Poisson(); got {emission!r}")
+    return emission
+
+
+def prior_of(prior: str | Prior) -> Prior:
+    """Where the factors come from; of those without a sign, with one.
+
+    Args:
+        prior: Name of a prior, or a prior.
+
+    Raises:
+        ValueError: If it is neither.
+    """
+    known = PRIORS | NON_NEGATIVE
+    if isinstance(prior, str) and prior in known:
+        return known[prior]()
+    if isinstance(prior, str) or not isinstance(prior, Prior):
+        raise ValueError(f"prior must be {', '.join(known)} or an object with log_prob and sample; got {prior!r}")
+    return prior
 
 
 def latent_shape_of(latent_dim: Any) -> tuple[int, ...]:

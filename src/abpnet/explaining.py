@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from abpnet import factor_analysis
-from abpnet.emissions import Gaussian, Noise
+from abpnet.emissions import Emission, Gaussian, Noise
 from abpnet.factor_analysis import FactorAnalysis
 from abpnet.inference import find_mode, langevin, precondition
 from abpnet.model import SCORES_PER_FACTOR, GeneratorModel, frozen_decoder
@@ -121,21 +121,31 @@ def posterior_draws(
 def regress(model: GeneratorModel, z: Float[Tensor, "n d"], precision: str = "float32") -> FactorAnalysis:
     """The linear model closest to the network around its chains: least squares of f(z) on z.
 
-    What the line leaves unexplained counts as noise, on top of the emission's.
+    What the line leaves unexplained counts as noise, on top of the emission's. Of emissions that are no noise, the line
+    is that of expected observations.
 
     Args:
         model: With factors that are a vector.
         z: Chains.
         precision: Arithmetic inside the network.
     """
-    signals = decode(model, z, precision).flatten(1)
+    decoded = decode(model, z, precision)
+    signals = model.emission.mean(decoded).flatten(1)
     factors = torch.cat([z, z.new_ones(len(z), 1)], 1)
     ridge = 1e-3 * len(z) * torch.eye(factors.shape[1])
     coefficients = torch.linalg.solve(factors.T @ factors + ridge, factors.T @ signals)
     unexplained = (signals - factors @ coefficients).square().mean()
-    noise = model.emission.noise_std**2 if isinstance(model.emission, Noise) else 0.0
+    noise = _noise_variance(model.emission, decoded)
     variance = (unexplained + noise).clamp(min=1e-6).expand(signals.shape[1]).clone()
     return FactorAnalysis(coefficients[:-1].T.contiguous(), coefficients[-1].contiguous(), variance)
+
+
+def _noise_variance(emission: Emission, signals: Tensor) -> float:
+    """Mean square of what is observed from what is expected; of emissions whose noise is not told, by drawing it."""
+    if isinstance(emission, Noise):
+        return emission.noise_std**2
+    drawn = emission.sample(signals, torch.Generator().manual_seed(0))
+    return float((drawn - emission.mean(signals)).square().mean())
 
 
 def linear_measured(linear: FactorAnalysis, measured: Observation, shape: Sequence[int]) -> FactorAnalysis | None:

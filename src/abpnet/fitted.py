@@ -19,6 +19,7 @@ from abpnet.explaining import BATCH, decode, explain, linear_start, posterior_dr
 from abpnet.factor_analysis import FactorAnalysis
 from abpnet.imputing import fill_in_draw, fill_in_mean
 from abpnet.model import GeneratorModel
+from abpnet.networks import NonNegative
 from abpnet.observations import Complete, Observation, unmasked
 from abpnet.projected_residuals import project
 from abpnet.residuals import ResidualField
@@ -57,11 +58,11 @@ class FittedNetwork:
         return convert(self._explain(y, observation))
 
     def inverse_transform(self, Z: Any) -> Any:
-        """Signals f(Z), (n, *shape)."""
+        """Signals f(Z), (n, *shape), or the expected observations of a discrete emission."""
         check_is_fitted(self)
         z = to_tensor(Z)
         check_factors("Z", z, self.model_.latent_shape)
-        return converter(Z)(self._decode(z))
+        return converter(Z)(self._mean(self._decode(z)))
 
     def reconstruct(self, X: Any) -> Any:
         """`inverse_transform(transform(X))`."""
@@ -117,7 +118,7 @@ class FittedNetwork:
         y, observation, convert = validated(self, X, None)
         signals = self._draw(y, observation, start, random_state)
         if n_imputations is None:
-            mean = mean_of(islice(signals, POSTERIOR_DRAWS))
+            mean = mean_of(map(self._mean, islice(signals, POSTERIOR_DRAWS)))
             return convert(fill_in_mean(y, observation, mean, self.residuals_))
         chance = self.residuals_, self.model_.emission, torch.Generator().manual_seed(seed_of(random_state))
         drawn = [fill_in_draw(y, observation, signal, *chance) for signal in islice(signals, n_imputations)]
@@ -142,7 +143,7 @@ class FittedNetwork:
                     f"latent_shape={tuple(latent_shape)}: expected {len(shape) - 1} sizes for factors {shape}"
                 )
             shape = (shape[0], *latent_shape)
-        return self._decode(self.model_.prior.sample((n, *shape), generator)).numpy()
+        return self._mean(self._decode(self.model_.prior.sample((n, *shape), generator))).numpy()
 
     def _explain(self, y: Rows, observation: Observation) -> Tensor:
         shapes, modes = (self.model_.latent_shape, self.signal_shape_), []
@@ -151,7 +152,7 @@ class FittedNetwork:
             start = linear_start(self.linear_start_, some, seen, *shapes)
             some, seen = self._whiten(some, seen, whole=True)
             modes.append(explain(self.model_, some, seen, start, self.precision_["precision"]))
-        return torch.cat(modes)
+        return self._without_sign(torch.cat(modes))
 
     def _draw(self, y: Tensor, observation: Observation, start: Any, random_state: Any) -> Iterator[Tensor]:
         """Signals f(z) of factors drawn from their posterior, without end."""
@@ -168,6 +169,12 @@ class FittedNetwork:
     def _whiten(self, y: Tensor, observation: Observation, whole: bool = False) -> tuple[Tensor, Observation]:
         field = self.residuals_ if check_settings(self).residuals == "whitened" else None
         return whiten(y, observation, field, self.model_.emission, whole=whole)
+
+    def _without_sign(self, z: Tensor) -> Tensor:
+        return z.abs() if isinstance(self.model_.network, NonNegative) else z
+
+    def _mean(self, signals: Tensor) -> Tensor:
+        return self.model_.emission.mean(signals)
 
     def _decode(self, z: Tensor) -> Tensor:
         return decode(self.model_, z, self.precision_["precision"])

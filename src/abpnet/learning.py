@@ -315,7 +315,7 @@ def alternate(
             if filters is not observation:
                 batch, seen = y[index].to(device), observation.select(index)
             with torch.no_grad():
-                difference = batch - seen(learned.signal)
+                difference = batch - model.emission.mean(seen(learned.signal))
             difference = difference if seen.observed is None else torch.where(seen.observed, difference, 0.0)
             difference = difference[kept]
             n_entries = difference.numel() if seen.observed is None else seen.observed.expand_as(batch)[kept].sum()

@@ -35,8 +35,8 @@ class Iteration:
         iteration: Passes so far, this one included.
         seconds: Spent so far, in all sessions of the run.
         energy: Mean `-log p(y, z)` per example, in nats; of whitened residuals up to a constant that goes with them.
-        error: Mean absolute difference of f(z) from the observed entries, as a fraction of the dynamic range; of
-            indirect data half of that of the measurements, in their own units.
+        error: Mean absolute difference of f(z), or of what it lets expect, from the observed entries, as a fraction of
+            the dynamic range; of indirect data half of that of the measurements, in their own units.
         latent_mean: Mean of all chains' factors.
         latent_std: Their standard deviation; the prior's is 1.
         latent_divergence: Distance of the chains from the prior, see `metrics.latent_moments`.

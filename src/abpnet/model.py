@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 
 import torch
 from jaxtyping import Float
@@ -20,6 +21,8 @@ __all__ = ["Decoder", "GeneratorModel", "frozen_decoder"]
 
 # A covariance of d factors is well estimated from this many times d scores.
 SCORES_PER_FACTOR = 20
+# Factors by which the precision of a prior is told.
+PRIOR_DRAWS = 1000
 Decoder = Callable[[Tensor], Tensor]
 
 
@@ -63,6 +66,21 @@ def frozen_decoder(network: nn.Module, precision: str = "float32") -> Decoder:
             return torch.func.functional_call(network, tensors, (z,)).float()
 
     return decode
+
+
+def _precision(prior: Prior, shape: torch.Size, device: torch.device) -> Float[Tensor, "d d"]:
+    """Covariance of the gradients of `log p(z)` at factors drawn from the prior, always the same ones."""
+    if isinstance(prior, StandardNormal):
+        return torch.eye(shape[0], device=device)
+    with torch.enable_grad():
+        z = prior.sample((PRIOR_DRAWS, *shape), torch.Generator(device).manual_seed(0)).requires_grad_()
+        (gradient,) = torch.autograd.grad(prior.log_prob(z).sum(), z)
+    rows = gradient.transpose(0, 1).flatten(1)
+    return rows @ rows.T / rows.shape[1]
+
+
+# Of priors that stay as they are.
+_precision_once: Callable[[Prior, torch.Size, torch.device], Tensor] = lru_cache(_precision)  # type: ignore[assignment]
 
 
 class GeneratorModel(nn.Module):
@@ -165,8 +183,8 @@ class GeneratorModel(nn.Module):
 
         `I + E[s s^T]` with the scores s of `scores`: the prior's precision plus the Fisher information. The expectation
         is estimated from one score of every example, or from more until they are `scores_per_factor * d`; from those
-        of the whole batch, of which a share averages over its own rows. Of another prior than N(0, I), whose precision
-        is I, it is estimated from the gradients of `log p(z)` in the same way.
+        of the whole batch, of which a share averages over its own rows. The precision of other priors than N(0, I) is
+        the covariance of the gradients of `log p(z)`.
         """
         n = generator.n if isinstance(generator, Share) else len(z)
         n_rounds = max(1, math.ceil(scores_per_factor * z.shape[1] / (n * z[0, 0].numel())))
@@ -174,16 +192,8 @@ class GeneratorModel(nn.Module):
         for _ in range(n_rounds):
             rows = self.scores(z, generator, observation, decoder).transpose(0, 1).flatten(1)
             information += rows @ rows.T / (rows.shape[1] * n_rounds)
-        return information + self._prior_precision(z)
-
-    def _prior_precision(self, z: Float[Tensor, "n *latent"]) -> Float[Tensor, "d d"]:
-        if isinstance(self.prior, StandardNormal):
-            return torch.eye(z.shape[1], device=z.device)
-        with torch.enable_grad():
-            z = z.detach().requires_grad_()
-            (gradient,) = torch.autograd.grad(self.prior.log_prob(z).sum(), z)
-        rows = gradient.transpose(0, 1).flatten(1)
-        return rows @ rows.T / rows.shape[1]
+        precision_of = _precision if isinstance(self.prior, nn.Module) else _precision_once
+        return information + precision_of(self.prior, z.shape[1:], z.device)
 
     @torch.no_grad()
     def sample(

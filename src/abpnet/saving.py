@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from abpnet.emissions import EMISSIONS
+from abpnet.descriptions import build, describe
 from abpnet.errors import InputError
-from abpnet.estimator_settings import device_of
+from abpnet.estimator_settings import NON_NEGATIVE, device_of
 from abpnet.factor_analysis import FactorAnalysis
 from abpnet.model import GeneratorModel
-from abpnet.networks import build_network, describe_network
+from abpnet.networks import NonNegative, build_network, describe_network
 from abpnet.recipes import Recipe
 from abpnet.residuals import ResidualField
 from abpnet.runs import FACTS, TENSORS, by_part, read_folder, write_folder
@@ -24,19 +24,21 @@ from abpnet.runs import FACTS, TENSORS, by_part, read_folder, write_folder
 __all__ = ["load", "save"]
 
 # Version of the files that `save` writes.
-FORMAT = 1
+FORMAT = 2
 
 
 def save(estimator: Any, folder: Path) -> None:
     """Write a fitted estimator, complete or not at all; an earlier one of that name is replaced.
 
     Raises:
-        InputError: If something else stands there.
+        InputError: If something else stands there, or the prior or the emission is a class of the caller's own.
     """
     if folder.exists() and not (folder.is_dir() and {path.name for path in folder.iterdir()} <= {TENSORS, FACTS}):
         raise InputError(f"{folder}: holds something else than a saved estimator; choose another folder")
     model = estimator.model_
     tensors = {f"network.{name}": tensor for name, tensor in model.network.state_dict().items()}
+    if isinstance(model.prior, nn.Module):
+        tensors |= {f"prior.{name}": tensor for name, tensor in model.prior.state_dict().items()}
     tensors["latents"] = torch.from_numpy(estimator.latents_)
     if estimator.linear_start_ is not None:
         tensors |= {f"linear.{name}": tensor for name, tensor in estimator.linear_start_._asdict().items()}
@@ -44,6 +46,11 @@ def save(estimator: Any, folder: Path) -> None:
         tensors["residuals"] = estimator.residuals_.spectrum
     settings = estimator.get_params(deep=False)
     settings["network"] = describe_network(model.network)
+    for name in ("emission", "prior"):
+        described = describe(getattr(model, name))
+        if described is None:
+            raise InputError(f"{folder}: {name}={getattr(model, name)!r} is none of abpnet's; it cannot be saved")
+        settings[name] = settings[name] if isinstance(settings[name], str) else described
     settings["recipe"] = asdict(estimator.recipe) if isinstance(estimator.recipe, Recipe) else estimator.recipe
     settings = {name: value.item() if isinstance(value, np.generic) else value for name, value in settings.items()}
     settings["device"] = str(estimator.device)
@@ -54,7 +61,8 @@ def save(estimator: Any, folder: Path) -> None:
         "latent_shape": model.latent_shape,
         "signal_shape": estimator.signal_shape_,
         "n_features_in": estimator.n_features_in_,
-        "noise_std": model.emission.noise_std,
+        "emission": describe(model.emission),
+        "prior": describe(model.prior),
         "equivalent_noise": estimator.equivalent_noise_,
         "measurement_noise": estimator.measurement_noise_,
         "precision": estimator.precision_,
@@ -99,6 +107,8 @@ def _build(
     if network is None and settings["network"] is None:
         raise InputError(f"{folder}: learned with a network of your own; pass it as load(folder, network=...)")
     learned = build_network(settings["network"]) if network is None else copy.deepcopy(network)
+    if network is not None and settings["prior"] in NON_NEGATIVE:
+        learned = NonNegative(learned)
     parts = by_part(tensors)
     try:
         learned.load_state_dict(parts["network"])
@@ -109,9 +119,12 @@ def _build(
         settings["recipe"] = Recipe(**settings["recipe"])
     if isinstance(settings["latent_dim"], list):
         settings["latent_dim"] = tuple(settings["latent_dim"])
-    estimator = kind(**settings)
-    emission = EMISSIONS[estimator.emission](facts["noise_std"])
-    estimator.model_ = GeneratorModel(learned, facts["latent_shape"], emission=emission).to(device_of(estimator.device))
+    own = {name: build(settings[name]) for name in ("emission", "prior") if not isinstance(settings[name], str)}
+    estimator = kind(**settings | own)
+    model = GeneratorModel(learned, facts["latent_shape"], build(facts["prior"]), build(facts["emission"]))
+    if isinstance(model.prior, nn.Module):
+        model.prior.load_state_dict(parts["prior"])
+    estimator.model_ = model.to(device_of(estimator.device))
     if tensors["latents"].shape[1:] != estimator.model_.latent_shape:
         raise InputError(f"{folder}: damaged (factors of shape {tuple(tensors['latents'].shape)})")
     estimator.latents_ = tensors["latents"].numpy()

@@ -13,6 +13,8 @@ from torch import Tensor
 
 from abpnet.arrays import check_measurements, check_range, converter, without_hidden
 from abpnet.disk import Rows, RowsOnDisk, is_on_disk
+from abpnet.emissions import ADDITIVE
+from abpnet.estimator_settings import emission_of
 from abpnet.observations import Complete, Observation, as_observation, hide_missing, unmasked
 
 __all__ = ["validated"]
@@ -31,7 +33,7 @@ def _checked(estimator: Any, X: Any, observation: Observation, reset: bool) -> n
             check_measurements(X, observation, estimator.signal_shape_)
         return X
     X = validate_data(estimator, X, reset=reset, dtype=np.float32, ensure_all_finite="allow-nan", allow_nd=True)
-    if X.ndim > 2:
+    if X.ndim > 2 and isinstance(emission_of(estimator.emission, float(estimator.noise_std)), ADDITIVE):
         check_range(X)
     if not reset and X.shape[1:] != estimator.signal_shape_:
         raise ValueError(f"expected signals of shape {estimator.signal_shape_}, got {X.shape[1:]}")

@@ -11,8 +11,8 @@ from abpnet import priors
 SPARSE = priors.SpikeAndSlab(share=0.3, spike=0.2)
 CASES = {
     "normal": (priors.StandardNormal(), Normal(0.0, 1.0)),
-    "heavy-tailed": (priors.StudentT(), StudentT(4.0, 0.0, math.sqrt(0.5))),
-    "nearly normal": (priors.StudentT(df=30.0), StudentT(30.0, 0.0, math.sqrt(28 / 30))),
+    "heavy-tailed": (priors.HeavyTailed(), StudentT(4.0, 0.0, math.sqrt(0.5))),
+    "nearly normal": (priors.HeavyTailed(df=30.0), StudentT(30.0, 0.0, math.sqrt(28 / 30))),
     "double-exponential": (priors.DoubleExponential(), Laplace(0.0, math.sqrt(0.5))),
     "sparse": (
         SPARSE,
@@ -55,7 +55,7 @@ def test_samples_are_distributed_as_the_density_says(case):
         error = (expected * (1 - expected) / n).sqrt()
         assert ((sample < place).double().mean(0) - expected).abs().max() < 5 * error, place
     density = prior.log_prob(grid[:, None]).exp()
-    lost = 0.01 if prior == priors.StudentT() else 1e-4  # beyond 30 deviations
+    lost = 0.01 if prior == priors.HeavyTailed() else 1e-4  # beyond 30 deviations
     assert torch.trapezoid(density * grid**2, grid) == pytest.approx(1.0, abs=lost)
     assert abs(sample.clamp(-3, 3).prod(1).mean()) < 5 / math.sqrt(n), "factors are independent"
 
@@ -73,8 +73,8 @@ def test_generator_alone_decides_the_sample(case):
 @pytest.mark.parametrize(
     ("build", "name"),
     [
-        (lambda: priors.StudentT(df=2.0), "df"),
-        (lambda: priors.StudentT(df=math.inf), "df"),
+        (lambda: priors.HeavyTailed(df=2.0), "df"),
+        (lambda: priors.HeavyTailed(df=math.inf), "df"),
         (lambda: priors.SpikeAndSlab(share=0.0), "share"),
         (lambda: priors.SpikeAndSlab(spike=1.0), "spike"),
     ],

@@ -6,10 +6,11 @@ noise, discrete observations, or columns of a table, each of its own kind.
 
 from abpnet.emissions.discrete import Bernoulli, Categorical, Ordinal, Poisson
 from abpnet.emissions.mixed import Block, Columns
-from abpnet.emissions.noise import EMISSIONS, ChannelGaussian, Gaussian, Laplace, Noise, StudentT
+from abpnet.emissions.noise import ADDITIVE, EMISSIONS, ChannelGaussian, Gaussian, Laplace, Noise, StudentT
 from abpnet.emissions.protocol import Emission
 
 __all__ = [
+    "ADDITIVE",
     "EMISSIONS",
     "Bernoulli",
     "Block",

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from abpnet.chance import Chance, normal, uniform
 
-__all__ = ["EMISSIONS", "ChannelGaussian", "Gaussian", "Laplace", "Noise", "StudentT"]
+__all__ = ["ADDITIVE", "EMISSIONS", "ChannelGaussian", "Gaussian", "Laplace", "Noise", "StudentT"]
 
 # Of the Laplace distribution, in units of its scale: how round its peak is, and the table of its quantiles.
 ROUNDING, FARTHEST, TABLE, FINER = 0.2, 17.0, 512, 16
@@ -169,4 +169,10 @@ class ChannelGaussian:
         return x
 
 
-EMISSIONS: dict[str, type[Gaussian] | type[Laplace]] = {"gaussian": Gaussian, "laplace": Laplace}
+# Whose observations are the signal itself, and noise.
+ADDITIVE = (Noise, ChannelGaussian)
+EMISSIONS: dict[str, type[Gaussian | Laplace | StudentT]] = {
+    "gaussian": Gaussian,
+    "laplace": Laplace,
+    "student-t": StudentT,
+}

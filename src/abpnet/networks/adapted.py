@@ -31,14 +31,14 @@ class FrameByFrame(nn.Module):
     """A network of clips, each frame of which has factors of its own.
 
     Args:
-        network: Maps the factors of frames, (n, d), to (n, channels, height, width).
+        network: Maps the factors of frames, (n, d), to (n, channels, *rest), such as (n, channels, height, width).
     """
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
 
-    def forward(self, z: Float[Tensor, "n d length"]) -> Float[Tensor, "n c length h w"]:
+    def forward(self, z: Float[Tensor, "n d length"]) -> Float[Tensor, "n c length *rest"]:
         """Clips of sequences of factors."""
         frames = self.network(z.mT.flatten(0, 1))
         return frames.unflatten(0, (len(z), z.shape[2])).movedim(1, 2)

@@ -92,7 +92,11 @@ ADAPTED: dict[str, type[FrameByFrame | NonNegative]] = {kind.__name__: kind for 
 
 
 def auto_network(
-    latent_shape: Sequence[int], shape: Sequence[int], indirect: bool = False, width: int = AUTO_WIDTH
+    latent_shape: Sequence[int],
+    shape: Sequence[int],
+    indirect: bool = False,
+    width: int = AUTO_WIDTH,
+    bounded: bool = True,
 ) -> nn.Module:
     """The network that suits signals of this shape: images, small images and vectors; not yet initialised.
 
@@ -101,6 +105,7 @@ def auto_network(
         shape: Shape of one signal.
         indirect: Whether only measurements of the signals are observed.
         width: Channels of the first map, or units of each layer.
+        bounded: Whether images are in [-1, 1], so that the output passes through tanh.
 
     Raises:
         ValueError: If the latent factors form a map, which calls for a network of the caller's choice.
@@ -114,8 +119,10 @@ def auto_network(
             return VectorNetwork(latent_shape[0], shape, width)
         if len(shape) in (2, 3) and min(shape[-2:]) >= (SMALLEST_INDIRECT if indirect else SMALLEST_DECONVOLVED):
             contrast = FAINT if indirect else 1.0
-            return ObjectNetwork(latent_shape[0], shape, width, initial_contrast=contrast, repeat=indirect)
-        return VectorNetwork(latent_shape[0], shape, width, bounded=True)
+            return ObjectNetwork(
+                latent_shape[0], shape, width, initial_contrast=contrast, bounded=bounded, repeat=indirect
+            )
+        return VectorNetwork(latent_shape[0], shape, width, bounded=bounded)
 
 
 def chosen_network(
@@ -124,6 +131,7 @@ def chosen_network(
     shape: Sequence[int] | None,
     indirect: bool,
     generator: torch.Generator,
+    bounded: bool = True,
 ) -> nn.Module:
     """The network that the caller asks for, with weights to start from.
 
@@ -133,6 +141,7 @@ def chosen_network(
         shape: Shape of one signal; None = not known.
         indirect: Whether only measurements of the signals are observed.
         generator: Source of chance.
+        bounded: Whether signals that are images are in [-1, 1].
 
     Raises:
         ValueError: If it is neither, or if "auto" cannot choose.
@@ -145,7 +154,7 @@ def chosen_network(
         raise ValueError(f"network must be 'auto' or a torch.nn.Module, got {network!r}")
     if shape is None:
         raise ValueError("the shape of the signals cannot be told from their measurements; pass network=...")
-    return initialise(auto_network(latent_shape, shape, indirect), generator)
+    return initialise(auto_network(latent_shape, shape, indirect, bounded=bounded), generator)
 
 
 def describe_network(network: nn.Module) -> dict[str, Any] | None:

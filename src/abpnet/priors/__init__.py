@@ -6,7 +6,7 @@ module has its parameters learned along with the network's.
 
 from __future__ import annotations
 
-from abpnet.priors.factors import DoubleExponential, SpikeAndSlab, StandardNormal, StudentT
+from abpnet.priors.factors import DoubleExponential, HeavyTailed, SpikeAndSlab, StandardNormal
 from abpnet.priors.mixture import Mixture, fit_mixture
 from abpnet.priors.protocol import Prior
 from abpnet.priors.sequences import Autoregression
@@ -15,17 +15,17 @@ __all__ = [
     "PRIORS",
     "Autoregression",
     "DoubleExponential",
+    "HeavyTailed",
     "Mixture",
     "Prior",
     "SpikeAndSlab",
     "StandardNormal",
-    "StudentT",
     "fit_mixture",
 ]
 
-PRIORS: dict[str, type[StandardNormal | StudentT | DoubleExponential | SpikeAndSlab]] = {
+PRIORS: dict[str, type[StandardNormal | HeavyTailed | DoubleExponential | SpikeAndSlab]] = {
     "normal": StandardNormal,
-    "heavy-tailed": StudentT,
+    "heavy-tailed": HeavyTailed,
     "double-exponential": DoubleExponential,
     "sparse": SpikeAndSlab,
 }

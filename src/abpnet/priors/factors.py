@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["DoubleExponential", "SpikeAndSlab", "StandardNormal", "StudentT"]
+__all__ = ["DoubleExponential", "HeavyTailed", "SpikeAndSlab", "StandardNormal"]
 
 
 def _normal_log_density(square: Tensor, std: float) -> Tensor:
@@ -39,7 +39,7 @@ class StandardNormal:
 
 
 @dataclass(frozen=True)
-class StudentT:
+class HeavyTailed:
     """Independent factors of heavy tails, by which directions can be told apart: independent component analysis.
 
     Student's distribution with `df` degrees of freedom, scaled to variance 1.

@@ -1,0 +1,71 @@
+"""Priors and emissions as plain JSON values, and back."""
+
+from __future__ import annotations
+
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+import torch
+
+from abpnet import emissions, priors
+from abpnet.emissions import Block
+
+__all__ = ["build", "describe"]
+
+KINDS: dict[str, type[Any]] = {
+    kind.__name__: kind
+    for kind in (
+        emissions.Bernoulli,
+        emissions.Block,
+        emissions.Categorical,
+        emissions.ChannelGaussian,
+        emissions.Columns,
+        emissions.Gaussian,
+        emissions.Laplace,
+        emissions.Ordinal,
+        emissions.Poisson,
+        emissions.StudentT,
+        priors.DoubleExponential,
+        priors.HeavyTailed,
+        priors.SpikeAndSlab,
+        priors.StandardNormal,
+    )
+}
+
+
+def describe(value: Any) -> Any:
+    """What `build` needs to build a prior or an emission of this package anew; None for a foreign one.
+
+    Of an `Autoregression`, the weights of which are in the state of its model, only the size.
+    """
+    kind = type(value).__name__
+    if isinstance(value, priors.Autoregression):
+        return {"kind": kind, "latent_dim": len(value.coupling)}
+    if KINDS.get(kind) is not type(value):
+        return None
+    names = value._fields if isinstance(value, Block) else [field.name for field in fields(value)]
+    return {"kind": kind} | {name: _plain(getattr(value, name)) for name in names}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Block) or is_dataclass(value):
+        return describe(value)
+    return [_plain(part) for part in value] if isinstance(value, tuple) else value
+
+
+def build(description: dict[str, Any]) -> Any:
+    """A prior or an emission from what `describe` said of it.
+
+    Raises:
+        KeyError, TypeError, ValueError: If that is damaged.
+    """
+    settings = {name: _part(value) for name, value in description.items() if name != "kind"}
+    if description["kind"] == "Autoregression":
+        return priors.Autoregression(torch.zeros(settings["latent_dim"], settings["latent_dim"]))
+    return KINDS[description["kind"]](**settings)
+
+
+def _part(value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(_part(part) for part in value)
+    return build(value) if isinstance(value, dict) else value
