@@ -48,6 +48,7 @@ FLOORS = [
     {"networks.videos"},
     {
         "model",
+        "decoders",
         "networks.building",
         "sound_statistics",
         "texture_statistics",

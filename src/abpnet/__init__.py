@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from abpnet.decoders import load_decoder
 from abpnet.disk import RowsOnDisk
 from abpnet.emissions import Gaussian, Laplace
 from abpnet.errors import InputError
@@ -62,6 +63,7 @@ __all__ = [
     "data",
     "evaluate",
     "infer",
+    "load_decoder",
 ]
 
 
