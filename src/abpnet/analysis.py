@@ -95,19 +95,16 @@ def _network(model: GeneratorModel | nn.Module) -> nn.Module:
 def loadings(model: GeneratorModel | nn.Module, z: Float[Tensor, "n d"]) -> Float[Tensor, "n *shape_by_d"]:
     """Local factor loadings: the Jacobian `d f / d z` at each example's factors, (n, *shape, d), on the CPU.
 
-    Forward differentiation, one pass for each factor.
+    Forward differentiation of one example at a time, along all factors at once.
 
     Args:
         model: A `GeneratorModel`, or any module that maps (n, d) to (n, *shape); its weights stay as they are.
         z: Latent factors.
     """
-    decoder, device, parts = frozen_decoder(_network(model)), weights_device(model), []
-    for index, rows in padded_batches(len(z), z.shape[1:]):
-        batch = z[index].to(device)
-        identity = torch.eye(z.shape[1], device=device)
-        columns = [torch.func.jvp(decoder, (batch,), (unit.expand_as(batch).contiguous(),))[1] for unit in identity]
-        parts.append(torch.stack(columns, -1)[: rows.stop - rows.start].cpu())
-    return torch.cat(parts)
+    decoder, device = frozen_decoder(_network(model)), weights_device(model)
+    units = torch.eye(z.shape[1], device=device)
+    copies = (one.to(device).repeat(len(units), 1) for one in z)
+    return torch.stack([torch.func.jvp(decoder, (same,), (units,))[1].movedim(0, -1).cpu() for same in copies])
 
 
 def principal_loadings(jacobian: Float[Tensor, "n *shape_by_d"], n_directions: int | None = None) -> PrincipalLoadings:
