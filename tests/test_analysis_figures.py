@@ -83,8 +83,13 @@ def test_dimension_is_drawn_of_what_is_given(tmp_path):
     loud, quiet = read(tmp_path / "loud.png"), read(tmp_path / "quiet.png")
     assert loud.shape == quiet.shape
 
-    def inked(picture):  # bars of the right panel
-        return (np.abs(picture[:, picture.shape[1] // 2 :] - np.array([0x34, 0x65, 0xA4])).sum(2) < 30).sum()
+    def fall(picture):  # from the prior to the factor that is known least, in rows of pixels
+        right = picture[:, picture.shape[1] // 2 :]
+        blue = np.abs(right - np.array([0x34, 0x65, 0xA4])).sum(2) < 30
+        red = np.abs(right - np.array([0xCC, 0x33, 0x33])).sum(2) < 30
+        prior = red.sum(1).argmax()
+        rows = np.flatnonzero(blue.any(1))
+        return rows[rows > prior].min() - prior
 
-    assert inked(quiet) < 0.2 * inked(loud), "what is told by quiet signals has little variance left"
+    assert fall(quiet) > 1.5 * fall(loud), "quiet signals leave little variance"
     save_dimension(tmp_path / "nothing.png", effective_dimension(torch.zeros(2, 20, 5), 0.5), 0.5)

@@ -30,7 +30,7 @@ def _axes(n_columns: int, size: tuple[float, float]) -> tuple[Any, Sequence[Any]
     figure = Figure(figsize=size, layout="constrained")
     row = list(figure.subplots(1, n_columns, squeeze=False)[0])
     for axes in row:
-        axes.tick_params(labelsize=8)
+        axes.tick_params(which="both", labelsize=8)
         axes.grid(alpha=0.3)
     return figure, row
 
@@ -139,6 +139,8 @@ def save_dimension(path: Path, dimension: EffectiveDimension, noise_std: float) 
         dimension: Of some examples.
         noise_std: Standard deviation of the noise that it was computed with.
     """
+    from matplotlib.ticker import LogLocator, NullFormatter
+
     figure, (left, right) = _axes(2, (10.0, 3.4))
     values = np.maximum(dimension.singular_values.numpy(), np.finfo(np.float32).tiny)
     ranks = np.arange(1, values.shape[1] + 1)
@@ -146,18 +148,21 @@ def save_dimension(path: Path, dimension: EffectiveDimension, noise_std: float) 
     left.fill_between(ranks, low, high, color=BLUE, alpha=0.2, linewidth=0, label="10 to 90 % of examples")
     left.plot(ranks, middle, color=BLUE, marker="o", markersize=3, label="median")
     left.axhline(noise_std, color=RED, linestyle="--", linewidth=1, label="noise of one entry")
-    left.set_yscale("log")
     left.set_title(f"participation ratio {dimension.participation.mean():.1f} of {values.shape[1]}", fontsize=10)
     left.set_xlabel("rank", fontsize=9)
     left.set_ylabel("singular value of the loadings", fontsize=9)
     variance = np.sort(dimension.posterior_variance.numpy().mean(0))
-    right.bar(np.arange(1, len(variance) + 1), variance, color=BLUE)
+    right.plot(np.arange(1, len(variance) + 1), variance, color=BLUE, marker="o", markersize=3, label="once observed")
     right.axhline(1, color=RED, linestyle="--", linewidth=1, label="prior")
     right.set_title(f"factors explained: {dimension.explained.mean():.1f} of {len(variance)}", fontsize=10)
     right.set_xlabel("factors, the best known first", fontsize=9)
-    right.set_ylabel("posterior variance", fontsize=9)
-    right.set_ylim(0, 1.25)
-    for axes, place in ((left, "upper right"), (right, "upper left")):
+    right.set_ylabel("variance, mean over examples", fontsize=9)
+    for axes in (left, right):
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter(NullFormatter())
         axes.xaxis.get_major_locator().set_params(integer=True)
-        axes.legend(fontsize=8, loc=place)
+        axes.legend(fontsize=8)
+    right.set_ylim(top=2)
     figure.savefig(path, dpi=110)
