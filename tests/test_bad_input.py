@@ -137,6 +137,7 @@ def test_files_that_cannot_be_used(data, files, completed, tmp_path, capsys):
         ("sample", files / "text.png"): "no such folder",
         ("explain", completed, files / "text.png"): "text.png",
         ("explain", completed, files / "absent"): "image",
+        ("explain", completed, files / "text.png", "--analysis"): "text.png",
         ("resume", files / "text.png"): "text.png",
     }
     for arguments, named in cases.items():
@@ -213,6 +214,15 @@ def test_models_of_what_is_no_image(shape, completed, data, tmp_path, capsys):
     assert run("sample", tmp_path / "model", "-n", "3", "--out", tmp_path / "samples") == 0
     assert np.load(tmp_path / "samples" / "samples.npz")["samples"].shape == (3, *shape)
     assert "images" in refused(capsys, "explain", tmp_path / "model", data / "photos", "--out", tmp_path / "out")
+
+
+def test_models_without_noise_are_not_analysed(completed, data, tmp_path, monkeypatch, capsys):
+    learned = abpnet.GeneratorNetwork.load(completed / "model")
+    learned.model_.emission = type("Coins", (), {"log_prob": lambda self, y, x: -(y - x).square()})()
+    monkeypatch.setattr("abpnet.tasks.explain.load_model", lambda path, device: learned)
+    source = [completed, data / "photos"]
+    line = refused(capsys, "explain", *source, "--analysis", "--out", tmp_path / "out")
+    assert "--analysis needs a model of additive noise, not of Coins" in line
 
 
 DAMAGE = {

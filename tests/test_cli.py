@@ -123,6 +123,22 @@ def test_sample_and_explain_use_what_a_run_learned(completed, data, tmp_path):
     assert (tmp_path / "one" / "completed" / "photo 3.png").is_file()
 
 
+def test_explain_analyses_what_the_network_does_around_the_images(completed, data, tmp_path):
+    assert run("explain", completed, data / "photos", "--analysis", "--out", tmp_path / "out") == 0
+    found = json.loads((tmp_path / "out" / "result.json").read_text())["analysis"]
+    assert 1 <= found["participation ratio"] <= found["factors"] == 3
+    assert 0 < found["factors explained"] < 3
+    assert found["linear pieces on a path"] > 1
+    page = (tmp_path / "out" / "report.html").read_text()
+    for name in ("loadings", "traversals", "pieces", "dimension"):
+        assert (tmp_path / "out" / f"{name}.png").is_file()
+    assert page.count("<img") == 5
+    photo = data / "photos" / "photo 3.png"
+    assert run("explain", completed, photo, "--analysis", "--out", tmp_path / "one") == 0
+    assert run("explain", completed, photo, "--out", tmp_path / "plain") == 0
+    assert not (tmp_path / "plain" / "pieces.png").exists()
+
+
 def test_texture_and_samples_of_another_size(tmp_path):
     out = tmp_path / "texture"
     assert run("texture", *TEXTURE, "--out", out) == 0

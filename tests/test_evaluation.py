@@ -93,3 +93,46 @@ def test_a_plain_module_needs_its_latent_shape(oracle):
     network, x, _ = oracle
     with pytest.raises(ValueError, match="latent_shape is needed"):
         evaluate(network, x)
+
+
+class Shifted(nn.Module):
+    """f(z, shift) = W z + shift."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, z, shift):
+        return self.network(z) + shift
+
+
+def test_a_conditional_decoder_is_judged_under_its_conditions(oracle):
+    network, x, _ = oracle
+    shift = torch.randn(30, 40, generator=torch.Generator().manual_seed(3))
+    mask = torch.rand(30, 40, generator=torch.Generator().manual_seed(1)) < 0.5
+    plain = evaluate(network, x, latent_shape=(3,), noise_std=SIGMA, mask=mask)
+    given = {"latent_shape": (3,), "noise_std": SIGMA, "mask": mask, "conditions": (shift,)}
+    shifted = evaluate(Shifted(network), x + shift, **given)
+    assert shifted.reconstruction == pytest.approx(plain.reconstruction, rel=1e-3)
+    assert shifted.completion == pytest.approx(plain.completion, rel=1e-3)
+
+
+class Winding(nn.Module):
+    """f(z) = sin(3 W z): a curled surface, on which searches get stuck."""
+
+    def __init__(self):
+        super().__init__()
+        self.waves = nn.Parameter(3 * torch.randn(3, 40, generator=torch.Generator().manual_seed(0)))
+
+    def forward(self, z):
+        return (z @ self.waves).sin()
+
+
+def test_restarts_find_what_one_search_does_not():
+    decoder, generator = Winding(), torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        x = decoder(torch.randn(30, 3, generator=generator))
+    once = evaluate(decoder, x, latent_shape=(3,), noise_std=SIGMA, n_steps=100)
+    again = {"n_restarts": 30, "generator": generator}
+    often = evaluate(decoder, x, latent_shape=(3,), noise_std=SIGMA, n_steps=100, **again)
+    assert often.reconstruction < 0.7 * once.reconstruction

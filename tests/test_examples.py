@@ -76,3 +76,12 @@ def test_texture(tmp_path):
     ours, noise = example["main"](max_iter=4, side=128, out=tmp_path / "tile.png")
     assert ours < 0.8 * noise
     assert (tmp_path / "tile.png").is_file()
+
+
+def test_analysis(tmp_path):
+    example = runpy.run_path(str(ROOT / "examples" / "analysis.py"))
+    ratio, explained, n_pieces = example["main"](max_iter=5, latent_dim=6, out=str(tmp_path))
+    assert 1 < ratio < 6
+    assert 2 < explained < 6
+    assert n_pieces > 10
+    assert {path.stem for path in tmp_path.iterdir()} == {"loadings", "traversals", "pieces", "dimension"}

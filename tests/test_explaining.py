@@ -5,7 +5,7 @@ import torch
 
 import abpnet
 from abpnet import factor_analysis as fa
-from abpnet.explaining import BATCH, decode, explain, linear_start, regress
+from abpnet.explaining import BATCH, decode, explain, linear_start, random_starts, regress
 from abpnet.networks import LinearNetwork, auto_network, initialise
 from abpnet.observations import Complete, Mask, Operator, Projection
 from abpnet.operators import fourier_projection
@@ -103,3 +103,97 @@ def test_maps_of_factors_make_large_signals_and_are_decoded_one_at_a_time(latent
 
     decode(abpnet.GeneratorModel(Noting(), latent_shape), torch.zeros(3, *latent_shape))
     assert set(seen) == {size}
+
+
+class Squares(torch.nn.Module):
+    """f(z) = z^2: explaining y by z is as good as by -z, and 0 lies on the ridge between them."""
+
+    def forward(self, z):
+        return z.square()
+
+
+def test_restarts_leave_the_ridge_and_keep_the_lowest_energy():
+    y, noise_std = torch.linspace(0.5, 3, BATCH + 3)[:, None].repeat(1, 16), 0.5
+    stuck = abpnet.infer(Squares(), y, latent_shape=(16,), noise_std=noise_std)
+    assert torch.equal(stuck, torch.zeros(len(y), 16)), "the gradient is 0 there"
+    generator = torch.Generator().manual_seed(0)
+    z = abpnet.infer(Squares(), y, latent_shape=(16,), noise_std=noise_std, n_restarts=4, generator=generator)
+    # Where the energy (y - z^2)^2 / (2 sigma^2) + z^2 / 2 is least.
+    torch.testing.assert_close(z.square(), y - noise_std**2 / 2, atol=2e-3, rtol=0)
+
+    model = abpnet.GeneratorModel(Squares(), (16,), emission=abpnet.Gaussian(noise_std))
+    generator = torch.Generator().manual_seed(0)
+    starts = [torch.zeros(len(y), 16), *(draw.expand(len(y), 16) for draw in random_starts(model, 4, generator))]
+    searched = [explain(model, y, Complete(), start.contiguous(), n_steps=20) for start in starts]
+    energies = torch.stack([model.energy(one, y) for one in searched])
+    short = explain(model, y, Complete(), starts[0], n_steps=20, restarts=torch.stack([s[0] for s in starts[1:]]))
+    assert torch.equal(model.energy(short, y), energies.min(0).values)
+    assert len(energies.argmin(0).unique()) > 1
+
+
+def test_no_row_of_a_restarted_search_depends_on_another_or_on_what_is_hidden():
+    model, _, y, observed = linear_case(n=BATCH + 5)
+    network = torch.nn.Sequential(model.network, torch.nn.Tanh())
+
+    def modes(values, rows):
+        generator = torch.Generator().manual_seed(3)
+        kept = {"latent_shape": (4,), "n_restarts": 2, "generator": generator, "n_steps": 15}
+        return abpnet.infer(network, values[rows], observation=Mask(observed[rows]), **kept)
+
+    everything = torch.arange(len(y))
+    z, order = modes(y, everything), torch.randperm(len(y), generator=torch.Generator().manual_seed(4))
+    assert torch.equal(modes(y, order), z[order])
+    for row in (0, 30, BATCH + 4):
+        assert torch.equal(modes(y, torch.tensor([row]))[0], z[row])
+    for junk in (torch.nan, 1e30):
+        assert torch.equal(modes(y.masked_fill(~observed, junk), everything), z)
+
+
+def test_restarts_need_a_source_of_chance_and_a_number():
+    y = torch.zeros(2, 16)
+    with pytest.raises(ValueError, match="generator"):
+        abpnet.infer(Squares(), y, latent_shape=(16,), n_restarts=2)
+    with pytest.raises(ValueError, match="n_restarts must be at least 0, got -1"):
+        abpnet.infer(Squares(), y, latent_shape=(16,), n_restarts=-1)
+
+
+class LinearByKind(torch.nn.Module):
+    """f(z, kind, shift) = W_kind z + shift."""
+
+    def __init__(self):
+        super().__init__()
+        self.loadings = torch.nn.Parameter(torch.randn(3, 40, 16, generator=torch.Generator().manual_seed(0)))
+
+    def forward(self, z, kind, shift):
+        return torch.einsum("nij,nj->ni", self.loadings[kind], z) + shift
+
+
+def conditional_case(n=BATCH + 7):
+    generator = torch.Generator().manual_seed(1)
+    kind, shift = torch.randint(3, (n,), generator=generator), torch.randn(n, 40, generator=generator)
+    y = torch.randn(n, 40, generator=generator)
+    return LinearByKind(), y, (kind, shift)
+
+
+def test_a_conditional_decoder_explains_each_example_under_its_own_conditions():
+    decoder, y, (kind, shift) = conditional_case()
+    hidden = torch.rand(y.shape, generator=torch.Generator().manual_seed(2)) < 0.3
+    missing = y.masked_fill(hidden, torch.nan)
+    z = abpnet.infer(decoder, missing, latent_shape=(16,), noise_std=0.5, conditions=(kind, shift), n_steps=1000)
+    for each in range(3):
+        linear = fa.FactorAnalysis(decoder.loadings[each].detach(), torch.zeros(40), torch.full((40,), 0.25))
+        rows = kind == each
+        exact = fa.posterior(linear, (y - shift)[rows], ~hidden[rows]).mean
+        torch.testing.assert_close(z[rows], exact, atol=5e-3, rtol=0)
+    order = torch.randperm(len(y), generator=torch.Generator().manual_seed(3))
+    conditions = (kind[order], shift[order])
+    again = abpnet.infer(
+        decoder, missing[order], latent_shape=(16,), noise_std=0.5, conditions=conditions, n_steps=1000
+    )
+    torch.testing.assert_close(again, z[order], atol=1e-5, rtol=0)
+
+
+def test_conditions_are_one_for_each_example():
+    decoder, y, (kind, shift) = conditional_case()
+    with pytest.raises(ValueError, match=r"conditions\[1\] must have one row for each of 71 examples, got .*\(3, 40\)"):
+        abpnet.infer(decoder, y, latent_shape=(16,), conditions=(kind, shift[:3]))

@@ -64,6 +64,19 @@ def test_labelled_rows_are_grids_below_one_another_with_room_for_the_longest_lab
         assert (labels[:, -1] == 255).all()  # not cut off by the images
 
 
+def test_columns_are_headed_above_the_same_rows():
+    rows = {"one": images(3, width=30)[1], "two": images(3, width=30, seed=1)[1]}
+    plain, headed = rows_of_images(rows), rows_of_images(rows, columns=["-1", "0", "+1"])
+    header, below = headed[: -len(plain)], headed[-len(plain) :]
+    np.testing.assert_array_equal(below, plain)
+    margin = plain.shape[1] - grid(rows["one"], 3).shape[1]
+    assert (header[:, :margin] == 255).all()
+    for place in range(3):
+        left = margin + GAP + place * (30 + GAP)
+        inked = np.flatnonzero((header[:, left : left + 30] < 128).any((0, 2)))
+        assert (inked.min() + inked.max()) / 2 == pytest.approx(14.5, abs=2)  # in the middle of its column
+
+
 def test_saved_picture_is_read_back_as_it_was(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
     save_picture(tmp_path / "picture.png", pixels)

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from abpnet.decoders import load_decoder
 from abpnet.disk import RowsOnDisk
 from abpnet.emissions import (
     Bernoulli,
@@ -97,6 +98,7 @@ __all__ = [
     "evaluate",
     "fit_mixture",
     "infer",
+    "load_decoder",
 ]
 
 

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from abpnet.emissions import Gaussian, Noise
-from abpnet.explaining import MODE_STEPS, as_model, decode, explain, linear_start, regress
+from abpnet.explaining import MODE_STEPS, as_model, decode, explain, linear_start, random_starts, regress
 from abpnet.metrics import error
 from abpnet.model import GeneratorModel
 from abpnet.observations import Complete, Observation, Projection, as_observation, hide_missing
@@ -47,11 +47,14 @@ def evaluate(
     projection: Projection | None = None,
     n_steps: int = MODE_STEPS,
     precision: str = "float32",
+    n_restarts: int = 0,
+    generator: torch.Generator | None = None,
+    conditions: Sequence[Tensor] = (),
 ) -> Evaluation:
     """Explain signals by any differentiable decoder, its weights fixed, and compare.
 
     The latent factors are the posterior mode, searched from the posterior mean of the linear model closest to the
-    decoder: how a decoder was learned makes no difference to how it is judged.
+    decoder (of a conditional one, from zero): how a decoder was learned makes no difference to how it is judged.
 
     Args:
         model: A `GeneratorModel`, or any module that maps (n, *latent_shape) to (n, *shape), under the prior N(0, I)
@@ -63,13 +66,18 @@ def evaluate(
         projection: Measures the signals, for the recovery.
         n_steps: Steps of the search.
         precision: "float32" or "bfloat16", for the arithmetic inside the decoder.
+        n_restarts: Searches more, from draws of the prior; see `infer`.
+        generator: Source of these draws.
+        conditions: What a conditional decoder takes after z; see `infer`.
 
     Raises:
-        ValueError: If the latent shape of a plain module is missing.
+        ValueError: If the latent shape of a plain module is missing, restarts have no generator, or the conditions are
+            not one for each example.
     """
     model = as_model(model, latent_shape, noise_std)
+    restarts = random_starts(model, n_restarts, generator)
     line = None
-    if len(model.latent_shape) == 1:
+    if len(model.latent_shape) == 1 and not conditions:
         n_draws = DRAWS_PER_FACTOR * model.latent_shape[0]
         prior = model.prior.sample((n_draws, *model.latent_shape), torch.Generator().manual_seed(0))
         line = regress(model, prior, precision)
@@ -81,8 +89,8 @@ def evaluate(
             measured = GeneratorModel(model.network, model.latent_shape, model.prior, noise)
         y, seen = hide_missing(y, observation)
         start = linear_start(line, y, seen, model.latent_shape, tuple(x.shape[1:]))
-        z = explain(measured, y, seen, start, precision, n_steps)
-        return decode(model, z, precision)
+        z = explain(measured, y, seen, start, precision, n_steps, restarts, conditions)
+        return decode(model, z, precision, conditions)
 
     emission = model.emission if isinstance(model.emission, Noise) else Gaussian(noise_std)
     truth = x.numpy()

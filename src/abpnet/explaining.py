@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -14,10 +14,22 @@ from abpnet import factor_analysis
 from abpnet.emissions import Emission, Gaussian, Noise
 from abpnet.factor_analysis import FactorAnalysis
 from abpnet.inference import find_mode, langevin, precondition
-from abpnet.model import SCORES_PER_FACTOR, GeneratorModel, frozen_decoder
+from abpnet.model import SCORES_PER_FACTOR, Decoder, GeneratorModel, frozen_decoder
 from abpnet.observations import Complete, Observation, Operator, Projection, as_observation, hide_missing, unmasked
 
-__all__ = ["as_model", "decode", "explain", "infer", "linear_measured", "linear_start", "posterior_draws", "regress"]
+__all__ = [
+    "as_model",
+    "decode",
+    "explain",
+    "infer",
+    "linear_measured",
+    "linear_start",
+    "padded_batches",
+    "posterior_draws",
+    "random_starts",
+    "regress",
+    "weights_device",
+]
 
 # Rows are explained in batches of exactly this many (the last one padded): arithmetic libraries round differently for
 # different sizes, and no row may depend on how many others came along. Maps make large signals, one at a time.
@@ -32,7 +44,7 @@ def _batch_size(latent_shape: Sequence[int]) -> int:
     return BATCH if len(latent_shape) == 1 else 1
 
 
-def _batches(n: int, latent_shape: Sequence[int]) -> Iterator[tuple[Tensor, slice]]:
+def padded_batches(n: int, latent_shape: Sequence[int]) -> Iterator[tuple[Tensor, slice]]:
     """Indices of each batch, padded by repeating its first row, and where the result goes."""
     size = _batch_size(latent_shape)
     for first in range(0, n, size):
@@ -40,19 +52,51 @@ def _batches(n: int, latent_shape: Sequence[int]) -> Iterator[tuple[Tensor, slic
         yield torch.where(rows < n, rows, first), slice(first, min(first + size, n))
 
 
+def _check_conditions(conditions: Sequence[Tensor], n: int) -> None:
+    """Refuse conditions that are not one for each example.
+
+    Args:
+        conditions: What a conditional decoder takes after z, as decoder(z, *conditions).
+        n: Number of examples.
+
+    Raises:
+        ValueError: If one has another number of rows.
+    """
+    for place, condition in enumerate(conditions):
+        if condition.shape[:1] != (n,):
+            raise ValueError(
+                f"conditions[{place}] must have one row for each of {n} examples, got shape {tuple(condition.shape)}; "
+                "a single condition is passed as conditions=(condition,)"
+            )
+
+
+def _conditioned(
+    decoder: Callable[..., Tensor], conditions: Sequence[Tensor], index: Tensor, device: torch.device
+) -> Decoder:
+    """The decoder as a function of z alone, under the conditions of the examples in `index`."""
+    some = [condition[index.to(condition.device)].to(device) for condition in conditions]
+    return lambda z: decoder(z, *some)
+
+
 @torch.no_grad()
 def decode(
-    model: GeneratorModel, z: Float[Tensor, "n *latent"], precision: str = "float32"
+    model: GeneratorModel,
+    z: Float[Tensor, "n *latent"],
+    precision: str = "float32",
+    conditions: Sequence[Tensor] = (),
 ) -> Float[Tensor, "n *shape"]:
-    """Signals f(z) on the CPU."""
-    decoder, device = frozen_decoder(model.network, precision), _device(model)
+    """Signals f(z), or f(z, *conditions), on the CPU."""
+    _check_conditions(conditions, len(z))
+    decoder, device = frozen_decoder(model.network, precision), weights_device(model)
     signals = []
-    for index, rows in _batches(len(z), z.shape[1:]):
-        signals.append(decoder(z[index].to(device)).cpu()[: rows.stop - rows.start])
+    for index, rows in padded_batches(len(z), z.shape[1:]):
+        signal = _conditioned(decoder, conditions, index, device)(z[index].to(device))
+        signals.append(signal.cpu()[: rows.stop - rows.start])
     return torch.cat(signals)
 
 
-def _device(model: nn.Module) -> torch.device:
+def weights_device(model: nn.Module) -> torch.device:
+    """Where the weights are; the CPU if there are none."""
     return next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
 
 
@@ -63,6 +107,8 @@ def explain(
     start: Float[Tensor, "n *latent"],
     precision: str = "float32",
     n_steps: int = MODE_STEPS,
+    restarts: Float[Tensor, "k *latent"] | None = None,
+    conditions: Sequence[Tensor] = (),
 ) -> Float[Tensor, "n *latent"]:
     """Posterior mode of each example's latent factors; no row depends on another.
 
@@ -73,14 +119,25 @@ def explain(
         start: Where the search starts.
         precision: Arithmetic inside the network.
         n_steps: Steps of the search.
+        restarts: Where it starts again, for every example; of the modes found, that of lowest energy is kept.
+        conditions: What a conditional network takes after z, one row for each example.
+
+    Raises:
+        ValueError: If the conditions are not one for each example.
     """
-    decoder, device = frozen_decoder(model.network, precision), _device(model)
+    _check_conditions(conditions, len(y))
+    decoder, device = frozen_decoder(model.network, precision), weights_device(model)
     observation, modes = observation.to(device), torch.empty_like(start)
-    for index, rows in _batches(len(y), start.shape[1:]):
+    for index, rows in padded_batches(len(y), start.shape[1:]):
         batch, seen = y[index].to(device), observation.select(index)
-        z, _ = find_mode(
-            partial(model.energy, y=batch, observation=seen, decoder=decoder), start[index].to(device), n_steps=n_steps
-        )
+        conditioned = _conditioned(decoder, conditions, index, device)
+        energy = partial(model.energy, y=batch, observation=seen, decoder=conditioned)
+        z, lowest = find_mode(energy, start[index].to(device), n_steps=n_steps)
+        for other in () if restarts is None else restarts.to(device):
+            rival, rivals_energy = find_mode(energy, other.expand_as(z).contiguous(), n_steps=n_steps)
+            better = rivals_energy < lowest
+            lowest = torch.where(better, rivals_energy, lowest)
+            z = torch.where(better.view(-1, *[1] * (z.dim() - 1)), rival, z)
         modes[rows] = z[: rows.stop - rows.start].cpu()
     return modes
 
@@ -103,7 +160,7 @@ def posterior_draws(
         generator: Source of chance, on the model's device.
         precision: Arithmetic inside the network.
     """
-    decoder, device = frozen_decoder(model.network, precision), _device(model)
+    decoder, device = frozen_decoder(model.network, precision), weights_device(model)
     observation, batches = observation.to(device), []
     for index in torch.arange(len(y)).split(_batch_size(model.latent_shape)):
         seen, z = observation.select(index), start[index].to(device)
@@ -188,7 +245,7 @@ def linear_start(
         return start
     # The last bits of a matrix product depend on a row's place in the batch; rounding to float32 drops them.
     exact = FactorAnalysis(*(parameter.double() for parameter in linear))
-    for index, rows in _batches(len(y), latent_shape):
+    for index, rows in padded_batches(len(y), latent_shape):
         observed = observation.select(index).observed
         observed = None if observed is None else observed.expand_as(y[index]).flatten(1)
         mean = factor_analysis.posterior(exact, y[index].flatten(1).double(), observed).mean
@@ -216,6 +273,28 @@ def as_model(
     return GeneratorModel(decoder, latent_shape, emission=Gaussian(noise_std))
 
 
+def random_starts(
+    model: GeneratorModel, n_restarts: int, generator: torch.Generator | None
+) -> Float[Tensor, "k *latent"]:
+    """Draws from the prior to start a search at again, the same for all examples: so no row depends on another.
+
+    Args:
+        model: Whose prior.
+        n_restarts: How many; 0 = none.
+        generator: Source of chance; needed where there are any.
+
+    Raises:
+        ValueError: If the number is negative, or chance has no source.
+    """
+    if n_restarts < 0:
+        raise ValueError(f"n_restarts must be at least 0, got {n_restarts}")
+    if n_restarts == 0:
+        return torch.empty(0, *model.latent_shape)
+    if generator is None:
+        raise ValueError("n_restarts needs a source of chance, for example generator=torch.Generator().manual_seed(0)")
+    return model.prior.sample((n_restarts, *model.latent_shape), generator)
+
+
 def infer(
     model: GeneratorModel | nn.Module,
     y: Float[Tensor, "n *measured"],
@@ -225,8 +304,14 @@ def infer(
     noise_std: float = 0.3,
     start: Float[Tensor, "n *latent"] | None = None,
     n_steps: int = MODE_STEPS,
+    n_restarts: int = 0,
+    generator: torch.Generator | None = None,
+    conditions: Sequence[Tensor] = (),
 ) -> Float[Tensor, "n *latent"]:
     """Explain observations away by any differentiable decoder: the posterior mode of its latent factors.
+
+    No row depends on the others; where layers of the decoder have fewer than 16 features, its last bits may depend on
+    its place among them (see `SteadyLinear`).
 
     Args:
         model: A `GeneratorModel`, or any module that maps (n, *latent_shape) to (n, *shape), such as the decoder of a
@@ -235,13 +320,20 @@ def infer(
         latent_shape: Shape of one example's latent factors; needed for a plain module.
         observation: How y came about; see `as_observation`.
         noise_std: Standard deviation of the noise, for a plain module.
-        start: Where the search starts; zero by default.
+        start: Where the search starts, such as the mean that an encoder tells; zero by default.
         n_steps: Steps of the search.
+        n_restarts: Searches more, from draws of the prior, for decoders whose posterior has several modes, such as a
+            GAN's generator; that of lowest energy is kept.
+        generator: Source of these draws.
+        conditions: What a conditional decoder takes after z, as model(z, *conditions): tensors of one row for each
+            example.
 
     Raises:
-        ValueError: If the latent shape of a plain module is missing.
+        ValueError: If the latent shape of a plain module is missing, restarts have no generator, or the conditions are
+            not one for each example.
     """
     model = as_model(model, latent_shape, noise_std)
+    restarts = random_starts(model, n_restarts, generator)
     values, seen = hide_missing(y, as_observation(observation))
     start = torch.zeros(len(y), *model.latent_shape) if start is None else start
-    return explain(model, values, seen, start, n_steps=n_steps)
+    return explain(model, values, seen, start, n_steps=n_steps, restarts=restarts, conditions=conditions)

@@ -50,13 +50,26 @@ def grid(images: np.ndarray, n_columns: int, scale: int = 1) -> np.ndarray:
     return canvas
 
 
-def rows_of_images(rows: Mapping[str, np.ndarray], scale: int = 1) -> np.ndarray:
-    """One labelled row of images for each entry, all rows of equal length; see `grid`."""
+def rows_of_images(rows: Mapping[str, np.ndarray], scale: int = 1, columns: Sequence[str] = ()) -> np.ndarray:
+    """One labelled row of images for each entry, all rows of equal length; see `grid`.
+
+    Args:
+        rows: Images by label.
+        scale: Every pixel becomes a square of this side.
+        columns: What stands above each column; nothing by default.
+    """
     from PIL import ImageDraw, ImageFont
 
     font = ImageFont.load_default(size=14)
     margin = 10 + max(int(font.getlength(label)) for label in rows)
     strips = []
+    if columns:
+        step = scale * next(iter(rows.values())).shape[-1] + GAP
+        header = Image.new("RGB", (margin + len(columns) * step + GAP, 22), "white")
+        for place, label in enumerate(columns):
+            middle = margin + GAP + place * step + (step - GAP) / 2
+            ImageDraw.Draw(header).text((middle, 12), label, fill="black", font=font, anchor="mm")
+        strips.append(np.asarray(header))
     for label, images in rows.items():
         strip = grid(images, len(images), scale)
         canvas = Image.new("RGB", (margin + strip.shape[1], strip.shape[0]), "white")

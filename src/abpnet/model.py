@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -38,16 +39,33 @@ def evaluation_mode(network: nn.Module) -> Iterator[None]:
             module.training = training
 
 
-def frozen_decoder(network: nn.Module, precision: str = "float32") -> Decoder:
-    """The network as a pure function of z, for inference.
+def _frozen_script(network: torch.jit.ScriptModule, precision: str) -> Callable[..., Tensor]:
+    """What `frozen_decoder` makes of TorchScript, whose weights cannot be passed in: a copy that learns nothing."""
+    with torch.no_grad():  # else the copies of weights would depend on the weights
+        frozen = copy.deepcopy(network).eval()
+    for parameter in frozen.parameters():
+        parameter.requires_grad_(False)
+
+    def decode(z: Tensor, *conditions: Tensor) -> Tensor:
+        # Optimised after the first runs, it would round otherwise then.
+        with torch.jit.optimized_execution(False), reproducible(z.device), autocast(z.device, precision):
+            return frozen(z, *conditions).float()
+
+    return decode
+
+
+def frozen_decoder(network: nn.Module, precision: str = "float32") -> Callable[..., Tensor]:
+    """The network as a pure function of z, and of conditions where it takes any, for inference.
 
     Weights are detached (gradients are computed for z alone), cast once and kept channels-last; buffers are copies
     and layers are in evaluation mode, so that inference can neither change the network nor couple its examples.
 
     Args:
-        network: Maps (n, *latent) to (n, *shape).
+        network: Maps (n, *latent), and after it the conditions, to (n, *shape).
         precision: "float32", or "bfloat16" for the arithmetic inside the network; the result is always float32.
     """
+    if isinstance(network, torch.jit.ScriptModule):
+        return _frozen_script(network, precision)
     matrix_dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
 
     def prepare(tensor: Tensor) -> Tensor:
@@ -61,9 +79,9 @@ def frozen_decoder(network: nn.Module, precision: str = "float32") -> Decoder:
     tensors = {name: prepare(parameter) for name, parameter in network.named_parameters()}
     tensors |= {name: buffer.detach().clone() for name, buffer in network.named_buffers()}
 
-    def decode(z: Tensor) -> Tensor:
+    def decode(z: Tensor, *conditions: Tensor) -> Tensor:
         with evaluation_mode(network), reproducible(z.device), autocast(z.device, precision):
-            return torch.func.functional_call(network, tensors, (z,)).float()
+            return torch.func.functional_call(network, tensors, (z, *conditions)).float()
 
     return decode
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from scipy.stats import norm
 
-from abpnet import factor_analysis
+from abpnet import factor_analysis, infer
 from abpnet.baselines import vae
 from abpnet.baselines.bottom_up import BottomUpNetwork
 from abpnet.factor_analysis import FactorAnalysis
@@ -227,3 +227,14 @@ def test_variances_of_the_posterior_stay_within_bounds():
     _, log_variance = learned.encode(1e6 * images, Complete())
     assert log_variance.abs().max() <= vae.MOST_LOG_VARIANCE
     assert log_variance.abs().max() > 0.9 * vae.MOST_LOG_VARIANCE, "they would have been larger"
+
+
+def test_explaining_away_goes_on_from_where_the_encoder_ends(linear):
+    _, missing, _ = linear_data(150, missing=0.3)
+    shifted = missing + 2.0  # the encoder has seen neither such signals nor missing entries
+    means = vae.posterior_means(linear, shifted)
+    z = infer(linear.model, shifted, start=means, n_steps=1000)
+    exact = factor_analysis.posterior(as_factor_analysis(linear), shifted.nan_to_num(0.0), ~shifted.isnan()).mean
+    torch.testing.assert_close(z, exact, atol=2e-3, rtol=0)
+    torch.testing.assert_close(vae.reconstruct(linear, shifted), linear.model(means).detach())
+    assert (means - exact).square().mean() > 100 * (z - exact).square().mean()

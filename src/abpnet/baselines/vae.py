@@ -27,7 +27,7 @@ from abpnet.model import GeneratorModel
 from abpnet.networks.building import initialise
 from abpnet.observations import Observation, as_observation, hide_missing
 
-__all__ = ["VariationalAutoEncoder", "bound", "impute", "learn", "passes", "reconstruct", "sample"]
+__all__ = ["VariationalAutoEncoder", "bound", "impute", "learn", "passes", "posterior_means", "reconstruct", "sample"]
 
 # On 1,000 faces a rate of 3e-3 reached in 60 passes a bound that 1e-3 reached in 90, but with 2 factors of 143 heads it
 # ended in variances of e^300. The rate rises over the first updates, and log variances stay within bounds.
@@ -203,10 +203,10 @@ def learn(
 
 
 @torch.no_grad()
-def reconstruct(
+def posterior_means(
     vae: VariationalAutoEncoder, y: Float[Tensor, "n *shape"], observation: Any = None
-) -> Float[Tensor, "n *shape"]:
-    """Signals f(mean of q(z | y)), on the CPU.
+) -> Float[Tensor, "n d"]:
+    """Mean of q(z | y), on the CPU: what the encoder tells, and where explaining away goes on by `infer(start=...)`.
 
     Args:
         vae: What was learned.
@@ -218,7 +218,14 @@ def reconstruct(
         vae.encode(y[index].to(vae.device), seen.select(index).to(vae.device))[0].cpu()
         for index in torch.arange(len(y)).split(BATCH)
     ]
-    return decode(vae.model, torch.cat(means), vae.precision)
+    return torch.cat(means)
+
+
+def reconstruct(
+    vae: VariationalAutoEncoder, y: Float[Tensor, "n *shape"], observation: Any = None
+) -> Float[Tensor, "n *shape"]:
+    """Signals f(mean of q(z | y)), on the CPU; arguments as `posterior_means`."""
+    return decode(vae.model, posterior_means(vae, y, observation), vae.precision)
 
 
 @torch.no_grad()
