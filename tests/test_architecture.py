@@ -44,8 +44,10 @@ FLOORS = [
         "holding_out",
         "optimizing",
         "disk",
+        "inference.energies",
+        "inference.adapting",
     },
-    {"networks.videos"},
+    {"networks.videos", "inference.langevin_dynamics", "inference.hamiltonian_dynamics", "inference.modes"},
     {
         "model",
         "networks.building",
@@ -63,6 +65,7 @@ FLOORS = [
         "baselines.spectral_noise",
         "baselines.linear_dynamics",
         "recurrent",
+        "inference.random_walk",
     },
     {
         "inference",
