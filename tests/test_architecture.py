@@ -53,8 +53,10 @@ FLOORS = [
         "holding_out",
         "optimizing",
         "disk",
+        "inference.energies",
+        "inference.adapting",
     },
-    {"networks.videos"},
+    {"networks.videos", "inference.langevin_dynamics", "inference.hamiltonian_dynamics", "inference.modes"},
     {
         "model",
         "decoders",
@@ -74,6 +76,7 @@ FLOORS = [
         "baselines.spectral_noise",
         "baselines.linear_dynamics",
         "recurrent",
+        "inference.random_walk",
     },
     {
         "inference",

@@ -9,7 +9,7 @@ import torch
 
 import abpnet
 from abpnet import factor_analysis as fa
-from abpnet.inference import energy_and_gradient, find_mode, gradient_descent, langevin, metropolis, precondition
+from abpnet.inference import energies, energy_and_gradient, find_mode, gradient_descent, langevin, metropolis, precondition
 from abpnet.networks import LinearNetwork, initialise
 from abpnet.observations import Complete, Mask
 from moments import assert_mean
@@ -358,8 +358,8 @@ def test_truncation_never_fires_in_equilibrium(monkeypatch):
     root = precondition(exact.precision[0])
     start = exact.mean + torch.randn(N_CHAINS, 3, generator=torch.Generator().manual_seed(11)) @ root.T
     outcomes = []
-    for longest in (abpnet.inference.LONGEST_GRADIENT, 1e9):
-        monkeypatch.setattr(abpnet.inference, "LONGEST_GRADIENT", longest)
+    for longest in (energies.LONGEST_GRADIENT, 1e9):
+        monkeypatch.setattr(energies, "LONGEST_GRADIENT", longest)
         generator = torch.Generator().manual_seed(12)
         outcomes.append(langevin(energy, start, step_size=0.5, n_steps=500, generator=generator, root=root))
     assert torch.equal(*outcomes)
