@@ -43,6 +43,7 @@ FLOORS = [
         "networks.objects",
         "networks.patchworks",
         "networks.sounds",
+        "networks.tables",
         "networks.textures",
         "dynamics",
         "sound_distance",
