@@ -44,7 +44,8 @@ def hamiltonian(
 
         p <- p - (s/2) R^T dE/dz,    z <- z + s R p,    p <- p - (s/2) R^T dE/dz,
 
-    in the metric `P = R R^T`. Where that leads is accepted with probability `min(1, exp(H - H'))`, `H = E(z) + |p|^2 / 2`.
+    in the metric `P = R R^T`. Where that leads is accepted with probability `min(1, exp(H - H'))`, with the energy
+    `H = E(z) + |p|^2 / 2`.
     The equilibrium is p(z | y) exactly, at every step size.
 
     Args:
