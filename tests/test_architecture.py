@@ -99,6 +99,7 @@ FLOORS = [
         "baselines.dcgan",
         "evaluation",
         "analysis",
+        "likelihood",
     },
     {"validation", "analysis_figures"},
     {"saving", "progress", "fitted"},

@@ -18,6 +18,7 @@ from abpnet.estimator_settings import check_settings, device_of
 from abpnet.explaining import BATCH, decode, explain, linear_start, posterior_draws
 from abpnet.factor_analysis import FactorAnalysis
 from abpnet.imputing import fill_in_draw, fill_in_mean
+from abpnet.likelihood import Annealing, log_likelihood
 from abpnet.model import GeneratorModel
 from abpnet.networks import NonNegative
 from abpnet.observations import Complete, Observation, unmasked
@@ -144,6 +145,32 @@ class FittedNetwork:
                 )
             shape = (shape[0], *latent_shape)
         return self._mean(self._decode(self.model_.prior.sample((n, *shape), generator))).numpy()
+
+    def score_samples(self, X: Any, random_state: Any = 0, annealing: Annealing | None = None) -> np.ndarray:
+        """`log p(x)` of what was observed of each example, (n,), in nats: a lower bound on average.
+
+        By annealed importance sampling (see `likelihood`), no row depending on another. Of densities, so that it can be
+        above 0; fields of residuals (recipes "kriged" and "whitened") count as white noise.
+
+        Args:
+            X: (n, *shape), NaN = missing.
+            random_state: Seed of the chains.
+            annealing: How many chains and temperatures; more of them are more exact.
+        """
+        check_is_fitted(self)
+        y, observation, _ = validated(self, X, None)
+        modes, seed = self._explain(y, observation), seed_of(random_state)
+        precision = self.precision_["precision"]
+        return log_likelihood(self.model_, y, observation, modes, annealing, seed, precision).numpy()
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """Mean of `score_samples`.
+
+        Args:
+            X: (n, *shape), NaN = missing.
+            y: Ignored.
+        """
+        return float(self.score_samples(X).mean())
 
     def _explain(self, y: Rows, observation: Observation) -> Tensor:
         shapes, modes = (self.model_.latent_shape, self.signal_shape_), []
