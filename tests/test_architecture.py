@@ -10,7 +10,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "abpnet"
 # From the ground up; modules on one floor do not import one another.
 FLOORS = [
     {"errors", "chance", "ahead"},
-    {"positions", "parallel", "convergence", "uncertainty", "emissions.protocol", "priors.protocol"},
+    {"student", "positions", "parallel", "convergence", "uncertainty", "emissions.protocol", "priors.protocol"},
     {
         "emissions.noise",
         "emissions.discrete",

@@ -19,6 +19,7 @@ from abpnet.observations import Complete, Observation, Operator, Projection, as_
 
 __all__ = [
     "as_model",
+    "batch_size",
     "decode",
     "explain",
     "infer",
@@ -40,13 +41,13 @@ NOISE_DRAWS = 64
 DRAW_STEP_SIZE, STEPS_BEFORE_FIRST_DRAW, STEPS_BETWEEN_DRAWS = 0.5, 40, 4
 
 
-def _batch_size(latent_shape: Sequence[int]) -> int:
+def batch_size(latent_shape: Sequence[int]) -> int:
+    """Examples with factors of this shape that are explained at a time."""
     return BATCH if len(latent_shape) == 1 else 1
 
 
-def padded_batches(n: int, latent_shape: Sequence[int]) -> Iterator[tuple[Tensor, slice]]:
+def padded_batches(n: int, size: int) -> Iterator[tuple[Tensor, slice]]:
     """Indices of each batch, padded by repeating its first row, and where the result goes."""
-    size = _batch_size(latent_shape)
     for first in range(0, n, size):
         rows = torch.arange(first, first + size)
         yield torch.where(rows < n, rows, first), slice(first, min(first + size, n))
@@ -89,7 +90,7 @@ def decode(
     _check_conditions(conditions, len(z))
     decoder, device = frozen_decoder(model.network, precision), weights_device(model)
     signals = []
-    for index, rows in padded_batches(len(z), z.shape[1:]):
+    for index, rows in padded_batches(len(z), batch_size(z.shape[1:])):
         signal = _conditioned(decoder, conditions, index, device)(z[index].to(device))
         signals.append(signal.cpu()[: rows.stop - rows.start])
     return torch.cat(signals)
@@ -128,7 +129,7 @@ def explain(
     _check_conditions(conditions, len(y))
     decoder, device = frozen_decoder(model.network, precision), weights_device(model)
     observation, modes = observation.to(device), torch.empty_like(start)
-    for index, rows in padded_batches(len(y), start.shape[1:]):
+    for index, rows in padded_batches(len(y), batch_size(start.shape[1:])):
         batch, seen = y[index].to(device), observation.select(index)
         conditioned = _conditioned(decoder, conditions, index, device)
         energy = partial(model.energy, y=batch, observation=seen, decoder=conditioned)
@@ -162,7 +163,7 @@ def posterior_draws(
     """
     decoder, device = frozen_decoder(model.network, precision), weights_device(model)
     observation, batches = observation.to(device), []
-    for index in torch.arange(len(y)).split(_batch_size(model.latent_shape)):
+    for index in torch.arange(len(y)).split(batch_size(model.latent_shape)):
         seen, z = observation.select(index), start[index].to(device)
         root = precondition(model.latent_precision(z, generator, seen, decoder, SCORES_PER_FACTOR))
         batches.append((partial(model.energy, y=y[index].to(device), observation=seen, decoder=decoder), root, z))
@@ -245,7 +246,7 @@ def linear_start(
         return start
     # The last bits of a matrix product depend on a row's place in the batch; rounding to float32 drops them.
     exact = FactorAnalysis(*(parameter.double() for parameter in linear))
-    for index, rows in padded_batches(len(y), latent_shape):
+    for index, rows in padded_batches(len(y), batch_size(latent_shape)):
         observed = observation.select(index).observed
         observed = None if observed is None else observed.expand_as(y[index]).flatten(1)
         mean = factor_analysis.posterior(exact, y[index].flatten(1).double(), observed).mean

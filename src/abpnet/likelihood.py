@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -22,6 +21,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from abpnet.chance import Streams, normal, seed_for
+from abpnet.explaining import padded_batches, weights_device
 from abpnet.inference import Energy, hamiltonian
 from abpnet.inference.energies import apply
 from abpnet.model import GeneratorModel, frozen_decoder
@@ -237,14 +237,6 @@ def _streams(purpose: str, y: Tensor, seed: int) -> Streams:
     return Streams(tuple(torch.Generator().manual_seed(seed_for(f"{purpose} {print}", seed)) for print in prints))
 
 
-def _batches(n: int, n_chains: int) -> Iterator[tuple[Tensor, slice]]:
-    """Indices of each batch, padded by repeating its first example, and where the result goes."""
-    size = ROWS // n_chains
-    for first in range(0, n, size):
-        rows = torch.arange(first, first + size)
-        yield torch.where(rows < n, rows, first), slice(first, min(first + size, n))
-
-
 @torch.no_grad()
 def log_likelihood(
     model: GeneratorModel,
@@ -311,10 +303,10 @@ def _estimate(
     precision: str,
     truth: Tensor | None,
 ) -> Bounds:
-    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
-    observation, n_chains, n_leapfrog = observation.to(device), annealing.n_chains, annealing.n_leapfrog
+    device, n_chains, n_leapfrog = weights_device(model), annealing.n_chains, annealing.n_leapfrog
+    observation = observation.to(device)
     lower, upper = torch.empty(len(y)), torch.full((len(y),), math.inf)
-    for index, kept in _batches(len(y), n_chains):
+    for index, kept in padded_batches(len(y), ROWS // n_chains):
         values, n = y[index].to(device), kept.stop - kept.start
         path = _path(model, values, observation.select(index), near[index].to(device), annealing, precision)
         pilot, forward, back = (_streams(name, values, seed) for name in ("pilot", "forward", "back"))
