@@ -107,10 +107,10 @@ def test_chains_come_back_from_far_away(sampler):
 
 @pytest.mark.parametrize("masked", [False, True], ids=["complete", "masked"])
 def test_ridge_regression_finds_the_mode_of_a_linear_network_in_one_step(masked):
-    _, energy, _, exact = linear_case(masked)
+    model, energy, observation, exact = linear_case(masked)
     z = 3 * torch.randn(N_CHAINS, 3, generator=torch.Generator().manual_seed(5))
-    precision = torch.linalg.inv(exact.covariance[0]).expand(N_CHAINS, 3, 3)
-    mode, lowest = ridge(energy, z, precision=lambda _: precision, n_steps=1)
+    precision = partial(model.local_precision, y=energy.keywords["y"], observation=observation)
+    mode, lowest = ridge(energy, z, precision=precision, n_steps=1)
     torch.testing.assert_close(mode, exact.mean.expand_as(mode), rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(lowest, energy(exact.mean.expand_as(z)), rtol=1e-4, atol=1e-3)
 

@@ -6,7 +6,7 @@ import copy
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import lru_cache, partial
+from functools import partial
 
 import torch
 from jaxtyping import Float
@@ -95,10 +95,6 @@ def _precision(prior: Prior, shape: torch.Size, device: torch.device) -> Float[T
         (gradient,) = torch.autograd.grad(prior.log_prob(z).sum(), z)
     rows = gradient.transpose(0, 1).flatten(1)
     return rows @ rows.T / rows.shape[1]
-
-
-# Of priors that stay as they are.
-_precision_once: Callable[[Prior, torch.Size, torch.device], Tensor] = lru_cache(_precision)  # type: ignore[assignment]
 
 
 class GeneratorModel(nn.Module):
@@ -210,8 +206,7 @@ class GeneratorModel(nn.Module):
         for _ in range(n_rounds):
             rows = self.scores(z, generator, observation, decoder).transpose(0, 1).flatten(1)
             information += rows @ rows.T / (rows.shape[1] * n_rounds)
-        precision_of = _precision if isinstance(self.prior, nn.Module) else _precision_once
-        return information + precision_of(self.prior, z.shape[1:], z.device)
+        return information + _precision(self.prior, z.shape[1:], z.device)
 
     def local_precision(
         self,
