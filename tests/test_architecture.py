@@ -94,6 +94,7 @@ FLOORS = [
         "data",
         "learning",
         "short_chains",
+        "posterior",
         "baselines.sensing",
         "baselines.vae",
         "baselines.dcgan",
