@@ -107,6 +107,7 @@ FLOORS = [
     {"estimator"},
     {"tasks", "tasks.session", "dynamic_textures"},
     {"tasks.recovery", "tasks.synthesis"},
+    {"tasks.certainty"},
     {
         "tasks.complete",
         "tasks.evaluate",
