@@ -22,7 +22,6 @@ from one_default import digits, mnist, split
 from torch import Tensor
 
 from abpnet import GeneratorModel, infer
-from abpnet.analysis import loadings
 from abpnet.baselines import dcgan, low_rank, vae
 from abpnet.evaluation import evaluate
 from abpnet.explaining import decode
@@ -50,9 +49,7 @@ def bounds_at(model: GeneratorModel, y: Tensor, z: Tensor, generator: torch.Gene
     Its precision is that of the linear model around z, I + J^T J / sigma^2. The estimate weights its draws by
     importance; in expectation it is a lower bound as well.
     """
-    rows = loadings(model, z).flatten(1, -2).double()
-    precision = torch.eye(z.shape[1]).double() + rows.mT @ rows / NOISE_STD**2
-    factor = torch.linalg.cholesky(precision)
+    factor = torch.linalg.cholesky(model.local_precision(z, y).double())
     half_log_determinant = factor.diagonal(dim1=1, dim2=2).log().sum(1)
     log_weights = []
     for _ in range(N_DRAWS):
@@ -164,10 +161,9 @@ def main() -> None:
     for name, (read, passes) in sets.items():
         train, new = (torch.from_numpy(part.astype(np.float32)) for part in split(read(arguments.data)))
         d = arguments.latent_dim
-        encoded, generated = judge_vae(train, new, d, passes), judge_gan(train, new, d, passes)
         components = error(low_rank.reconstruct(train.numpy(), new.numpy(), d).clip(-1, 1), new.numpy())
-        found[name] = {"vae": encoded, "gan": generated, "principal components": components}
-        print(f"\n{name}: {len(train)} images, {len(new)} new ones, {d} factors, {passes} passes")
+        print(f"\n{name}: {len(train)} images, {len(new)} new ones, {d} factors, {passes} passes", flush=True)
+        encoded = judge_vae(train, new, d, passes)
         print("| reconstruction by the auto-encoder's decoder | steps | error | energy |\n|---|---|---|---|")
         for row in encoded["reconstruction"]:
             print(f"| {row['method']} | {row['steps']} | {row['error']:.4f} | {row['energy']:.2f} |")
@@ -177,10 +173,12 @@ def main() -> None:
             print(f"| {method} | {value:.2f} |")
         print("\n| completion of half-hidden images | error on hidden pixels |\n|---|---|")
         for method, value in encoded["completion"].items():
-            print(f"| {method} | {value:.4f} |")
+            print(f"| {method} | {value:.4f} |", flush=True)
+        generated = judge_gan(train, new, d, passes)
         print("\n| reconstruction by the GAN's generator | error |\n|---|---|")
         for method, value in generated.items():
             print(f"| {method} | {value:.4f} |", flush=True)
+        found[name] = {"vae": encoded, "gan": generated, "principal components": components}
     print(json.dumps({"latent_dim": arguments.latent_dim, "passes": arguments.passes, "sets": found}))
 
 

@@ -10,7 +10,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "abpnet"
 # From the ground up; modules on one floor do not import one another.
 FLOORS = [
     {"errors", "chance", "ahead"},
-    {"positions", "parallel", "convergence", "uncertainty", "emissions.protocol", "priors.protocol"},
+    {"student", "positions", "parallel", "convergence", "uncertainty", "emissions.protocol", "priors.protocol"},
     {
         "emissions.noise",
         "emissions.discrete",
@@ -95,17 +95,20 @@ FLOORS = [
         "data",
         "learning",
         "short_chains",
+        "posterior",
         "baselines.sensing",
         "baselines.vae",
         "baselines.dcgan",
         "evaluation",
         "analysis",
+        "likelihood",
     },
     {"validation", "analysis_figures"},
     {"saving", "progress", "fitted"},
     {"estimator"},
     {"tasks", "tasks.session", "dynamic_textures"},
     {"tasks.recovery", "tasks.synthesis"},
+    {"tasks.certainty"},
     {
         "tasks.complete",
         "tasks.evaluate",

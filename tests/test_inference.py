@@ -9,7 +9,15 @@ import torch
 
 import abpnet
 from abpnet import factor_analysis as fa
-from abpnet.inference import energies, energy_and_gradient, find_mode, gradient_descent, langevin, metropolis, precondition
+from abpnet.inference import (
+    energies,
+    energy_and_gradient,
+    find_mode,
+    gradient_descent,
+    langevin,
+    metropolis,
+    precondition,
+)
 from abpnet.networks import LinearNetwork, initialise
 from abpnet.observations import Complete, Mask
 from moments import assert_mean

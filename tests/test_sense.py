@@ -145,7 +145,7 @@ def test_noise_of_pixels_counts_more_in_fewer_projections(data, tmp_path):
     arguments = ["--measurements", "16", "--noise-std", "0.3", "--measurement-noise", "0.8", *FAST]
     assert run("sense", data / "images.npz", *arguments, "--out", tmp_path / "out") == 0
     learned = json.loads((tmp_path / "out" / "model" / "state.json").read_text())
-    assert learned["noise_std"] == pytest.approx(np.hypot(0.3 * np.sqrt(64 / 16), 0.8))
+    assert learned["emission"]["noise_std"] == pytest.approx(np.hypot(0.3 * np.sqrt(64 / 16), 0.8))
 
 
 @pytest.mark.parametrize(

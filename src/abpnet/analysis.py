@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from abpnet.explaining import as_model, decode, padded_batches, weights_device
+from abpnet.explaining import as_model, batch_size, decode, padded_batches, weights_device
 from abpnet.model import GeneratorModel, frozen_decoder
 
 __all__ = [
@@ -206,7 +206,7 @@ def _fingerprints(network: nn.Module) -> Callable[[Tensor], Int64[Tensor, "n"]]:
     def fingerprints(z: Tensor) -> Tensor:
         nonlocal numbers
         parts = []
-        for index, rows in padded_batches(len(z), z.shape[1:]):
+        for index, rows in padded_batches(len(z), batch_size(z.shape[1:])):
             with _Watch() as watch:
                 decoder(z[index].to(device))
             sides = torch.cat([torch.zeros(len(index), 0, dtype=torch.bool, device=device), *watch.sides], 1)

@@ -6,18 +6,19 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from abpnet import inference, parallel
 from abpnet.arithmetic import autocast, reproducible
 from abpnet.chance import Share
+from abpnet.emissions import ADDITIVE
 from abpnet.entrywise import entry_information, masked_roots
 from abpnet.holding_out import hold_out
 from abpnet.learning_state import LearningState
-from abpnet.model import SCORES_PER_FACTOR, Decoder, frozen_decoder
+from abpnet.model import SCORES_PER_FACTOR, Decoder, GeneratorModel, frozen_decoder
 from abpnet.observations import Complete, Mask, Observation, Projection, unmasked
 from abpnet.optimizing import set_rate
-from abpnet.priors import Prior
+from abpnet.priors import StandardNormal
 from abpnet.recipes import Recipe
 from abpnet.recording import Recorded
 
@@ -131,10 +132,11 @@ def _update_weights(
     return energies.detach(), signal.detach()
 
 
-def _is_steady(prior: Prior, observation: Observation, recipe: Recipe) -> bool:
-    """Whether nothing but tensors changes from batch to batch."""
-    known = isinstance(unmasked(observation), Complete | Projection) and not isinstance(prior, nn.Module)
+def _is_steady(model: GeneratorModel, observation: Observation, recipe: Recipe) -> bool:
+    """Whether nothing but tensors changes from batch to batch, as far as the parts are known."""
+    known = isinstance(model.prior, StandardNormal) and isinstance(model.emission, ADDITIVE)
     changing = recipe.learn_noise or recipe.masked_metric
+    known = known and isinstance(unmasked(observation), Complete | Projection)
     return known and recipe.inference == "langevin" and recipe.optimizer == "adam" and not changing
 
 
@@ -172,9 +174,7 @@ def batch_step(
 
     recorded = Recorded(learn_tensors, state.generator)
     # What several processes say to one another could be recorded too; whether that pays was not measured.
-    is_recorded = (
-        recorded.can_record and _is_steady(state.model.prior, observation, recipe) and parallel.n_processes() == 1
-    )
+    is_recorded = recorded.can_record and _is_steady(state.model, observation, recipe) and parallel.n_processes() == 1
 
     def step(z: Tensor, y: Tensor, seen: Observation, share: Share) -> Learned:
         rate = recipe.rate(state.updates)

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["Chance", "Share", "normal", "seed_for", "uniform"]
+__all__ = ["Chance", "Share", "Streams", "normal", "seed_for", "uniform"]
 
 
 @dataclass(frozen=True)
@@ -53,12 +53,26 @@ class Share:
         return slice(1), Share(self.generator, slice(1), n, is_spare=True)
 
 
-Chance = torch.Generator | Share
+@dataclass(frozen=True)
+class Streams:
+    """A source of chance for each example, whose noise then does not depend on which others are in the batch.
+
+    Attributes:
+        generators: Each for a run of equally many rows, such as the chains of one example.
+    """
+
+    generators: tuple[torch.Generator, ...]
+
+
+Chance = torch.Generator | Share | Streams
 
 
 def _draw(draw: str, shape: Sequence[int], chance: Chance, axis: int) -> Tensor:
     if isinstance(chance, torch.Generator):
         return getattr(torch, draw)(tuple(shape), generator=chance, device=chance.device)
+    if isinstance(chance, Streams):
+        part = [*shape[:axis], shape[axis] // len(chance.generators), *shape[axis + 1 :]]
+        return torch.cat([_draw(draw, part, generator, axis) for generator in chance.generators], axis)
     whole = [*shape[:axis], chance.n, *shape[axis + 1 :]]
     return _draw(draw, whole, chance.generator, axis)[(slice(None),) * axis + (chance.rows,)]
 
@@ -68,7 +82,7 @@ def normal(shape: Sequence[int], chance: Chance) -> Tensor:
 
     Args:
         shape: The first axis counts the rows that this process works on.
-        chance: A generator, or the share of a batch; then these are the share's rows of what the batch gets.
+        chance: A generator; the share of a batch, then these are the share's rows of what the batch gets; or streams.
     """
     return _draw("randn", shape, chance, 0)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, is_dataclass
+from dataclasses import fields
 from typing import Any
 
 import torch
@@ -34,23 +34,26 @@ KINDS: dict[str, type[Any]] = {
 
 
 def describe(value: Any) -> Any:
-    """What `build` needs to build a prior or an emission of this package anew; None for a foreign one.
+    """What `build` needs to build a prior or an emission of this package anew.
 
     Of an `Autoregression`, the weights of which are in the state of its model, only the size.
+
+    Raises:
+        TypeError: If it, or a part of it, is a class of the caller's own.
     """
     kind = type(value).__name__
     if isinstance(value, priors.Autoregression):
         return {"kind": kind, "latent_dim": len(value.coupling)}
     if KINDS.get(kind) is not type(value):
-        return None
+        raise TypeError(f"{value!r} is none of abpnet's priors and emissions")
     names = value._fields if isinstance(value, Block) else [field.name for field in fields(value)]
     return {"kind": kind} | {name: _plain(getattr(value, name)) for name in names}
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, Block) or is_dataclass(value):
-        return describe(value)
-    return [_plain(part) for part in value] if isinstance(value, tuple) else value
+    if isinstance(value, tuple) and not isinstance(value, Block):
+        return [_plain(part) for part in value]
+    return value if isinstance(value, bool | int | float | str | None) else describe(value)
 
 
 def build(description: dict[str, Any]) -> Any:

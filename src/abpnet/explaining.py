@@ -1,4 +1,4 @@
-"""Explaining observations away with fixed weights: posterior modes and draws for any number of examples."""
+"""Explaining observations away with fixed weights: posterior modes for any number of examples."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from torch import Tensor, nn
 from abpnet import factor_analysis
 from abpnet.emissions import Emission, Gaussian, Noise
 from abpnet.factor_analysis import FactorAnalysis
-from abpnet.inference import find_mode, langevin, precondition
-from abpnet.model import SCORES_PER_FACTOR, Decoder, GeneratorModel, frozen_decoder
+from abpnet.inference import find_mode
+from abpnet.model import Decoder, GeneratorModel, frozen_decoder
 from abpnet.observations import Complete, Observation, Operator, Projection, as_observation, hide_missing, unmasked
 
 __all__ = [
     "as_model",
+    "batch_size",
     "decode",
     "explain",
     "infer",
     "linear_measured",
     "linear_start",
     "padded_batches",
-    "posterior_draws",
     "random_starts",
     "regress",
     "weights_device",
@@ -37,16 +37,15 @@ BATCH = 64
 MODE_STEPS = 300
 # Draws of white noise from which the variances of its measurements are told.
 NOISE_DRAWS = 64
-DRAW_STEP_SIZE, STEPS_BEFORE_FIRST_DRAW, STEPS_BETWEEN_DRAWS = 0.5, 40, 4
 
 
-def _batch_size(latent_shape: Sequence[int]) -> int:
+def batch_size(latent_shape: Sequence[int]) -> int:
+    """Examples with factors of this shape that are explained at a time."""
     return BATCH if len(latent_shape) == 1 else 1
 
 
-def padded_batches(n: int, latent_shape: Sequence[int]) -> Iterator[tuple[Tensor, slice]]:
+def padded_batches(n: int, size: int) -> Iterator[tuple[Tensor, slice]]:
     """Indices of each batch, padded by repeating its first row, and where the result goes."""
-    size = _batch_size(latent_shape)
     for first in range(0, n, size):
         rows = torch.arange(first, first + size)
         yield torch.where(rows < n, rows, first), slice(first, min(first + size, n))
@@ -89,7 +88,7 @@ def decode(
     _check_conditions(conditions, len(z))
     decoder, device = frozen_decoder(model.network, precision), weights_device(model)
     signals = []
-    for index, rows in padded_batches(len(z), z.shape[1:]):
+    for index, rows in padded_batches(len(z), batch_size(z.shape[1:])):
         signal = _conditioned(decoder, conditions, index, device)(z[index].to(device))
         signals.append(signal.cpu()[: rows.stop - rows.start])
     return torch.cat(signals)
@@ -128,7 +127,7 @@ def explain(
     _check_conditions(conditions, len(y))
     decoder, device = frozen_decoder(model.network, precision), weights_device(model)
     observation, modes = observation.to(device), torch.empty_like(start)
-    for index, rows in padded_batches(len(y), start.shape[1:]):
+    for index, rows in padded_batches(len(y), batch_size(start.shape[1:])):
         batch, seen = y[index].to(device), observation.select(index)
         conditioned = _conditioned(decoder, conditions, index, device)
         energy = partial(model.energy, y=batch, observation=seen, decoder=conditioned)
@@ -140,39 +139,6 @@ def explain(
             z = torch.where(better.view(-1, *[1] * (z.dim() - 1)), rival, z)
         modes[rows] = z[: rows.stop - rows.start].cpu()
     return modes
-
-
-def posterior_draws(
-    model: GeneratorModel,
-    y: Float[Tensor, "n *measured"],
-    observation: Observation,
-    start: Float[Tensor, "n *latent"],
-    generator: torch.Generator,
-    precision: str = "float32",
-) -> Iterator[Float[Tensor, "n *latent"]]:
-    """Latent factors drawn from their posterior by preconditioned Langevin dynamics, without end.
-
-    Args:
-        model: Its weights stay as they are, to the bit.
-        y: Observations, finite everywhere.
-        observation: How they came about.
-        start: Where the chains start, best near the posterior mode.
-        generator: Source of chance, on the model's device.
-        precision: Arithmetic inside the network.
-    """
-    decoder, device = frozen_decoder(model.network, precision), weights_device(model)
-    observation, batches = observation.to(device), []
-    for index in torch.arange(len(y)).split(_batch_size(model.latent_shape)):
-        seen, z = observation.select(index), start[index].to(device)
-        root = precondition(model.latent_precision(z, generator, seen, decoder, SCORES_PER_FACTOR))
-        batches.append((partial(model.energy, y=y[index].to(device), observation=seen, decoder=decoder), root, z))
-    n_steps = STEPS_BEFORE_FIRST_DRAW
-    while True:
-        for position, (energy, root, z) in enumerate(batches):
-            moved = langevin(energy, z, step_size=DRAW_STEP_SIZE, n_steps=n_steps, generator=generator, root=root)
-            batches[position] = (energy, root, moved)
-        n_steps = STEPS_BETWEEN_DRAWS
-        yield torch.cat([z.cpu() for _, _, z in batches])
 
 
 def regress(model: GeneratorModel, z: Float[Tensor, "n d"], precision: str = "float32") -> FactorAnalysis:
@@ -245,7 +211,7 @@ def linear_start(
         return start
     # The last bits of a matrix product depend on a row's place in the batch; rounding to float32 drops them.
     exact = FactorAnalysis(*(parameter.double() for parameter in linear))
-    for index, rows in padded_batches(len(y), latent_shape):
+    for index, rows in padded_batches(len(y), batch_size(latent_shape)):
         observed = observation.select(index).observed
         observed = None if observed is None else observed.expand_as(y[index]).flatten(1)
         mean = factor_analysis.posterior(exact, y[index].flatten(1).double(), observed).mean

@@ -6,7 +6,7 @@ import copy
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import partial
 
 import torch
 from jaxtyping import Float
@@ -95,10 +95,6 @@ def _precision(prior: Prior, shape: torch.Size, device: torch.device) -> Float[T
         (gradient,) = torch.autograd.grad(prior.log_prob(z).sum(), z)
     rows = gradient.transpose(0, 1).flatten(1)
     return rows @ rows.T / rows.shape[1]
-
-
-# Of priors that stay as they are.
-_precision_once: Callable[[Prior, torch.Size, torch.device], Tensor] = lru_cache(_precision)  # type: ignore[assignment]
 
 
 class GeneratorModel(nn.Module):
@@ -210,8 +206,37 @@ class GeneratorModel(nn.Module):
         for _ in range(n_rounds):
             rows = self.scores(z, generator, observation, decoder).transpose(0, 1).flatten(1)
             information += rows @ rows.T / (rows.shape[1] * n_rounds)
-        precision_of = _precision if isinstance(self.prior, nn.Module) else _precision_once
-        return information + precision_of(self.prior, z.shape[1:], z.device)
+        return information + _precision(self.prior, z.shape[1:], z.device)
+
+    def local_precision(
+        self,
+        z: Float[Tensor, "n *latent"],
+        y: Float[Tensor, "n *measured"],
+        observation: Observation | None = None,
+        decoder: Decoder | None = None,
+    ) -> Float[Tensor, "n k k"]:
+        """Precision of each example's posterior as if the network were linear around z, of its k flattened factors.
+
+        `I + J^T H J` (Gauss and Newton) with the Jacobian J of f at z and the second derivative H of `-log p(y | f)` in
+        f; `I + J^T J / sigma^2` under white noise. I is the standard normal prior's. Arguments as `log_likelihood`; k
+        times as much work as a few gradients.
+        """
+        decoder, grad = decoder or self.network, partial(torch.autograd.grad, retain_graph=True)
+        columns = []
+        with torch.enable_grad(), reproducible(z.device):
+            z = z.detach().requires_grad_()
+            signal = decoder(z)
+            # J^T u is linear in u, so that its gradient in u is J times what it is multiplied by.
+            u = torch.zeros_like(signal, requires_grad=True)
+            (pulled_back,) = grad(signal, z, u, create_graph=True)
+            fixed = signal.detach().requires_grad_()
+            misfit = -self.log_likelihood(z, y, observation, lambda _: fixed)
+            (slope,) = grad(misfit.sum(), fixed, create_graph=True)
+            for direction in torch.eye(z[0].numel(), device=z.device).unflatten(1, z.shape[1:]):
+                (moved,) = grad(pulled_back, u, direction.expand_as(z))
+                (steeper,) = grad(slope, fixed, moved)
+                columns.append(grad(signal, z, steeper)[0].flatten(1))
+        return torch.eye(len(columns), device=z.device) + torch.stack(columns, 2)
 
     @torch.no_grad()
     def sample(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 from itertools import groupby
 
 import torch
@@ -19,27 +21,22 @@ ADAM_SECOND_DECAY = 0.99
 FULL_DECAY_INPUTS = 800
 
 
-def _shares(model: nn.Module, full_rate_inputs: int | None) -> dict[Tensor, float]:
-    """The share of the learning rate that each weight gets."""
+def _by_layer(model: nn.Module, share_of: Callable[[float], float]) -> dict[Tensor, float]:
+    """A share for each weight by the number of its layer's inputs; 1 for what is no such layer's."""
     shares: dict[Tensor, float] = dict.fromkeys(model.parameters(), 1.0)
-    if full_rate_inputs is not None:
-        for layer in model.modules():
-            if isinstance(layer, WEIGHTED):
-                share = min(1.0, full_rate_inputs / n_inputs(layer))
-                shares |= dict.fromkeys(layer.parameters(recurse=False), share)
+    for layer in model.modules():
+        if isinstance(layer, WEIGHTED):
+            shares |= dict.fromkeys(layer.parameters(recurse=False), min(1.0, share_of(n_inputs(layer))))
     return shares
 
 
-def _decays(model: nn.Module, recipe: Recipe, n_examples: int) -> dict[Tensor, float]:
-    """How fast each weight decays; of layers with few inputs, whose weights are larger to begin with, more slowly."""
-    decay = recipe.decay(n_examples)
-    decays: dict[Tensor, float] = dict.fromkeys(model.parameters(), decay)
-    if recipe.weight_decay_examples is not None:
-        for layer in model.modules():
-            if isinstance(layer, WEIGHTED):
-                slower = decay * math.sqrt(min(1.0, n_inputs(layer) / FULL_DECAY_INPUTS))
-                decays |= dict.fromkeys(layer.parameters(recurse=False), slower)
-    return decays
+def _share_of_rate(recipe: Recipe, n_inputs: float) -> float:
+    return 1.0 if recipe.full_rate_inputs is None else recipe.full_rate_inputs / n_inputs
+
+
+def _share_of_decay(recipe: Recipe, n_inputs: float) -> float:
+    """Weights of layers with few inputs, which are larger to begin with, decay more slowly."""
+    return 1.0 if recipe.weight_decay_examples is None else math.sqrt(n_inputs / FULL_DECAY_INPUTS)
 
 
 def optimizer_of(model: nn.Module, recipe: Recipe, n_examples: int) -> torch.optim.Optimizer:
@@ -54,11 +51,11 @@ def optimizer_of(model: nn.Module, recipe: Recipe, n_examples: int) -> torch.opt
         recipe: How.
         n_examples: From how many examples.
     """
-    adam, shares = recipe.optimizer == "adam", _shares(model, recipe.full_rate_inputs)
-    decays = _decays(model, recipe, n_examples)
+    adam, decay = recipe.optimizer == "adam", recipe.decay(n_examples)
+    rates, decays = (_by_layer(model, partial(share, recipe)) for share in (_share_of_rate, _share_of_decay))
     groups = [
-        {"params": list(weights), "share": share, "weight_decay": decay / (share if adam else 1)}
-        for (share, decay), weights in groupby(model.parameters(), key=lambda weight: (shares[weight], decays[weight]))
+        {"params": list(weights), "share": rate, "weight_decay": decay * slower / (rate if adam else 1)}
+        for (rate, slower), weights in groupby(model.parameters(), key=lambda weight: (rates[weight], decays[weight]))
     ]
     if not adam:
         return torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=recipe.momentum)

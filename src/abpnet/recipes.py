@@ -30,6 +30,8 @@ LEAST = {
     "full_rate_inputs": 1,
     "weight_decay_examples": 1,
 }
+# Weights of the recipe "default" decay as it says with so many examples.
+DECAY_EXAMPLES = 1000
 # None is a choice as well.
 MAY_BE_NONE = ("learning_rate_horizon", "full_rate_inputs", "weight_decay_examples")
 # Weights that decay faster than that do not come to say much.
@@ -168,7 +170,7 @@ RECIPES = {
         learn_noise=False,
         warm_up=600,
         full_rate_inputs=800,
-        weight_decay_examples=1000,
+        weight_decay_examples=DECAY_EXAMPLES,
     ),
     # A weak pull of the statistics and small plain steps leave the chains where the prior is.
     "texture": Recipe(

@@ -46,11 +46,11 @@ def save(estimator: Any, folder: Path) -> None:
         tensors["residuals"] = estimator.residuals_.spectrum
     settings = estimator.get_params(deep=False)
     settings["network"] = describe_network(model.network)
-    for name in ("emission", "prior"):
-        described = describe(getattr(model, name))
-        if described is None:
-            raise InputError(f"{folder}: {name}={getattr(model, name)!r} is none of abpnet's; it cannot be saved")
-        settings[name] = settings[name] if isinstance(settings[name], str) else described
+    try:
+        described = {name: describe(getattr(model, name)) for name in ("emission", "prior")}
+    except TypeError as error:
+        raise InputError(f"{folder}: {error}; it cannot be saved") from None
+    settings |= {name: part for name, part in described.items() if not isinstance(settings[name], str)}
     settings["recipe"] = asdict(estimator.recipe) if isinstance(estimator.recipe, Recipe) else estimator.recipe
     settings = {name: value.item() if isinstance(value, np.generic) else value for name, value in settings.items()}
     settings["device"] = str(estimator.device)
@@ -61,10 +61,10 @@ def save(estimator: Any, folder: Path) -> None:
         "latent_shape": model.latent_shape,
         "signal_shape": estimator.signal_shape_,
         "n_features_in": estimator.n_features_in_,
-        "emission": describe(model.emission),
-        "prior": describe(model.prior),
+        **described,
         "equivalent_noise": estimator.equivalent_noise_,
         "measurement_noise": estimator.measurement_noise_,
+        "noise_scale": estimator.noise_scale_,
         "precision": estimator.precision_,
         "history": estimator.history_,
     }
@@ -132,6 +132,7 @@ def _build(
     estimator.residuals_ = ResidualField(tensors["residuals"]) if "residuals" in tensors else None
     estimator.equivalent_noise_ = facts.get("equivalent_noise")
     estimator.measurement_noise_ = facts.get("measurement_noise", 0.0)
+    estimator.noise_scale_ = facts.get("noise_scale", 1.0)
     estimator.signal_shape_ = tuple(facts["signal_shape"])
     estimator.n_features_in_ = facts["n_features_in"]
     estimator.precision_, estimator.history_ = dict(facts["precision"]), list(facts["history"])

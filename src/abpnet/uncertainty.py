@@ -8,10 +8,12 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy.stats import t as student
 
-__all__ = ["Interval", "Pooled", "coverage", "credible_interval", "pool"]
+__all__ = ["Interval", "Pooled", "coverage", "credible_interval", "noise_scale", "pool"]
 
-# Draws below which a quantile of the tail is not told.
-FEWEST_DRAWS = 2
+# The largest scale of noise that is looked for, and halvings of the interval it lies in.
+LARGEST_SCALE, HALVINGS = 20.0, 20
+# Imputations from which their spread can be told.
+FEWEST_IMPUTATIONS = 2
 
 
 class Interval(NamedTuple):
@@ -24,6 +26,11 @@ class Interval(NamedTuple):
 
     low: Float[np.ndarray, "*shape"]
     high: Float[np.ndarray, "*shape"]
+
+
+def _check_level(level: float) -> None:
+    if not 0 < level < 1:
+        raise ValueError(f"level must be above 0 and below 1, got {level!r}")
 
 
 def credible_interval(draws: Float[np.ndarray, "m *shape"], level: float = 0.9) -> Interval:
@@ -40,8 +47,7 @@ def credible_interval(draws: Float[np.ndarray, "m *shape"], level: float = 0.9) 
     Raises:
         ValueError: If the level is none, or there are too few draws for it.
     """
-    if not 0 < level < 1:
-        raise ValueError(f"level must be above 0 and below 1, got {level!r}")
+    _check_level(level)
     tail = (1 - level) / 2
     if tail * (len(draws) + 1) < 1 - 1e-9:
         raise ValueError(f"an interval of level {level:g} needs {1 / tail - 1:.0f} draws or more, got {len(draws)}")
@@ -67,6 +73,33 @@ def coverage(
     if not inside.size:
         raise ValueError("there are no entries to look at")
     return float(inside.mean())
+
+
+def noise_scale(
+    signals: Float[np.ndarray, "m k"],
+    draws: Float[np.ndarray, "m k"],
+    truth: Float[np.ndarray, "k"],
+    level: float = 0.9,
+) -> float:
+    """What noise is to be multiplied by for intervals to hold the truth as often as their level says; 0 to 20.
+
+    The intervals are those of `signals + scale (draws - signals)`: what the factors leave open stays as it is.
+
+    Args:
+        signals: What m draws expect of k entries.
+        draws: The same with noise.
+        truth: The entries, which none of the draws has seen.
+        level: Of the intervals, above 0 and below 1.
+
+    Raises:
+        ValueError: If the level is none, or there are no entries or too few draws for it.
+    """
+    low, high = 0.0, LARGEST_SCALE
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        held = coverage(truth, credible_interval(signals + middle * (draws - signals), level))
+        low, high = (middle, high) if held < level else (low, middle)
+    return (low + high) / 2
 
 
 class Pooled(NamedTuple):
@@ -103,13 +136,12 @@ def pool(
     Raises:
         ValueError: If there is but one imputation, shapes differ, or the level is none.
     """
-    if len(estimates) < FEWEST_DRAWS or estimates.shape != variances.shape:
+    if len(estimates) < FEWEST_IMPUTATIONS or estimates.shape != variances.shape:
         raise ValueError(
-            f"estimates and variances must have one shape (m, ...), m at least {FEWEST_DRAWS}; got {estimates.shape} "
-            f"and {variances.shape}"
+            f"estimates and variances must have one shape (m, ...), m at least {FEWEST_IMPUTATIONS}; got "
+            f"{estimates.shape} and {variances.shape}"
         )
-    if not 0 < level < 1:
-        raise ValueError(f"level must be above 0 and below 1, got {level!r}")
+    _check_level(level)
     m, estimate = len(estimates), np.asarray(estimates.mean(0))
     within, between = variances.mean(0), (1 + 1 / m) * estimates.var(0, ddof=1)
     with np.errstate(divide="ignore"):

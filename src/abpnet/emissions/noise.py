@@ -11,6 +11,7 @@ from jaxtyping import Float
 from scipy.special import kve
 from torch import Tensor
 
+from abpnet import student
 from abpnet.chance import Chance, normal, uniform
 
 __all__ = ["ADDITIVE", "EMISSIONS", "ChannelGaussian", "Gaussian", "Laplace", "Noise", "StudentT"]
@@ -97,7 +98,7 @@ class Laplace(Noise):
 
 @dataclass(frozen=True)
 class StudentT(Noise):
-    """Noise of heavy tails, Student's t of scale `noise_std sqrt((df - 2) / df)`, so that outliers hardly pull at all.
+    """Noise of heavy tails, Student's t, so that outliers hardly pull at all.
 
     Args:
         noise_std: Standard deviation, see `Noise`.
@@ -111,26 +112,15 @@ class StudentT(Noise):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not (math.isfinite(self.df) and self.df > 2):
-            raise ValueError(f"df must be a finite number above 2, where the noise has a variance; got {self.df!r}")
-
-    @property
-    def scale(self) -> float:
-        """What Student's t, whose variance is `df / (df - 2)`, is multiplied by."""
-        return self.noise_std * math.sqrt((self.df - 2) / self.df)
+        student.check_df(self.df)
 
     def log_prob(self, y: Float[Tensor, "n *shape"], x: Float[Tensor, "n *shape"]) -> Float[Tensor, "n *shape"]:
-        """`-(df + 1) / 2 log(1 + ((y - x) / scale)^2 / df) - log(scale sqrt(df) B(df / 2, 1 / 2))` for each entry."""
-        half = 0.5 * self.df
-        log_beta = math.lgamma(half) + math.lgamma(0.5) - math.lgamma(half + 0.5)
-        normaliser = math.log(self.scale) + 0.5 * math.log(self.df) + log_beta
-        return ((y - x) / self.scale).square().div(self.df).log1p() * (-half - 0.5) - normaliser
+        """That of Student's t for each entry, see `student.log_density`."""
+        return student.log_density((y - x) / self.noise_std, self.df) - math.log(self.noise_std)
 
     def sample(self, x: Float[Tensor, "n *shape"], generator: Chance) -> Float[Tensor, "n *shape"]:
-        """`x` plus such noise, from two uniform numbers each (Bailey 1994)."""
-        squared_radius, angle = (uniform(x.shape, generator).to(x) for _ in range(2))
-        distance = (self.df * ((1 - squared_radius).pow(-2 / self.df) - 1)).sqrt()
-        return x + self.scale * distance * (2 * math.pi * angle).cos()
+        """`x` plus such noise."""
+        return x + self.noise_std * student.sample(x.shape, self.df, generator).to(x)
 
 
 @lru_cache

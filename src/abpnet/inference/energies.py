@@ -11,7 +11,17 @@ from torch import Tensor
 
 from abpnet.arithmetic import reproducible
 
-__all__ = ["Energy", "Watch", "apply", "choose", "energy_and_gradient", "per_example", "precondition", "truncate"]
+__all__ = [
+    "Energy",
+    "Watch",
+    "acceptance_of",
+    "apply",
+    "choose",
+    "energy_and_gradient",
+    "per_example",
+    "precondition",
+    "truncate",
+]
 
 Energy = Callable[[Tensor], Tensor]
 # Takes acceptance probabilities (n,).
@@ -46,6 +56,11 @@ def precondition(precision: Float[Tensor, "d d"]) -> Float[Tensor, "d d"]:
 def per_example(values: float | Float[Tensor, "n"], z: Float[Tensor, "n *latent"]) -> float | Tensor:
     """One number for all examples as it is; one for each so that it multiplies the factors of its example."""
     return values.view(-1, *[1] * (z.dim() - 1)) if isinstance(values, Tensor) else values
+
+
+def acceptance_of(excess: Float[Tensor, "n"]) -> Float[Tensor, "n"]:
+    """With which probability a move is accepted that costs so much energy, `min(1, exp(-excess))`; 0 if it diverged."""
+    return (-excess).exp().clamp(max=1.0).nan_to_num(0.0)
 
 
 def choose(

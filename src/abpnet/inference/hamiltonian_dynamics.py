@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from abpnet.chance import Chance, normal, uniform
-from abpnet.inference.energies import Energy, Watch, apply, choose, energy_and_gradient, per_example
+from abpnet.inference.energies import Energy, Watch, acceptance_of, apply, choose, energy_and_gradient, per_example
 
 __all__ = ["Moving", "hamiltonian", "underdamped"]
 
@@ -44,7 +44,8 @@ def hamiltonian(
 
         p <- p - (s/2) R^T dE/dz,    z <- z + s R p,    p <- p - (s/2) R^T dE/dz,
 
-    in the metric `P = R R^T`. Where that leads is accepted with probability `min(1, exp(H - H'))`, `H = E(z) + |p|^2 / 2`.
+    in the metric `P = R R^T`. Where that leads is accepted with probability `min(1, exp(H - H'))`, with the energy
+    `H = E(z) + |p|^2 / 2`.
     The equilibrium is p(z | y) exactly, at every step size.
 
     Args:
@@ -71,8 +72,7 @@ def hamiltonian(
             proposal = proposal + apply(root, size * momentum)
             proposed, slope = energy_and_gradient(energy, proposal)
             momentum = momentum + 0.5 * size * _force(slope, root)
-        excess = proposed + _kinetic(momentum) - energies - _kinetic(start)
-        acceptance = (-excess).exp().clamp(max=1.0).nan_to_num(0.0)
+        acceptance = acceptance_of(proposed + _kinetic(momentum) - energies - _kinetic(start))
         accepted = level < acceptance
         if watch is not None:
             watch(acceptance)
@@ -141,6 +141,6 @@ def underdamped(
         moved = turned + 0.5 * step_size * _force(gradient, root)
         if watch is not None:
             work = reached - energies + _kinetic(pushed) - _kinetic(momentum) + _kinetic(moved) - _kinetic(turned)
-            watch((-work).exp().clamp(max=1.0).nan_to_num(0.0))
+            watch(acceptance_of(work))
         momentum, energies = moved, reached
     return Moving(z, momentum)

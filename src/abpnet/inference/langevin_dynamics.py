@@ -10,7 +10,16 @@ from jaxtyping import Float
 from torch import Tensor
 
 from abpnet.chance import Chance, normal, uniform
-from abpnet.inference.energies import Energy, Watch, apply, choose, energy_and_gradient, per_example, truncate
+from abpnet.inference.energies import (
+    Energy,
+    Watch,
+    acceptance_of,
+    apply,
+    choose,
+    energy_and_gradient,
+    per_example,
+    truncate,
+)
 
 __all__ = ["gradient_descent", "langevin", "langevin_noise", "mala"]
 
@@ -44,8 +53,8 @@ class _Step(NamedTuple):
 def _acceptance(step: _Step, energies: Tensor, drift: Tensor) -> Float[Tensor, "n"]:
     """Probability of accepting a step, by what was found where it led (Roberts and Tweedie 1996, section 1.4.2)."""
     noise_of_return = step.drift + drift - step.noise
-    excess = 0.5 * (noise_of_return.square() - step.noise.square()).flatten(1).sum(1)
-    return (step.energies - energies - excess).exp().clamp(max=1.0).nan_to_num(0.0)
+    longer = 0.5 * (noise_of_return.square() - step.noise.square()).flatten(1).sum(1)
+    return acceptance_of(energies - step.energies + longer)
 
 
 @torch.no_grad()

@@ -13,15 +13,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from abpnet import student
+from abpnet.chance import normal, uniform
+
 __all__ = ["DoubleExponential", "HeavyTailed", "SpikeAndSlab", "StandardNormal"]
 
 
 def _normal_log_density(square: Tensor, std: float) -> Tensor:
     return square * (-0.5 / std**2) - math.log(std * math.sqrt(2 * math.pi))
-
-
-def _uniform(shape: Sequence[int], generator: torch.Generator) -> Tensor:
-    return torch.rand(tuple(shape), generator=generator, device=generator.device)
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ class StandardNormal:
 
     def sample(self, shape: Sequence[int], generator: torch.Generator) -> Tensor:
         """Independent standard normal factors on the generator's device."""
-        return torch.randn(tuple(shape), generator=generator, device=generator.device)
+        return normal(shape, generator)
 
 
 @dataclass(frozen=True)
@@ -54,20 +53,15 @@ class HeavyTailed:
     df: float = 4.0
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.df) and self.df > 2):
-            raise ValueError(f"df must be a finite number above 2, got {self.df!r}")
+        student.check_df(self.df)
 
     def log_prob(self, z: Float[Tensor, "n *latent"]) -> Float[Tensor, "n"]:
-        """Sum of `-(df + 1) / 2 log(1 + z_i^2 / (df - 2))`, normalised, for each example."""
-        half, spread = 0.5 * (self.df + 1), self.df - 2
-        normaliser = math.lgamma(half) - math.lgamma(0.5 * self.df) - 0.5 * math.log(math.pi * spread)
-        return (normaliser - half * torch.log1p(z.square() / spread)).flatten(1).sum(1)
+        """Sum of the log densities of each example's factors, see `student.log_density`."""
+        return student.log_density(z, self.df).flatten(1).sum(1)
 
     def sample(self, shape: Sequence[int], generator: torch.Generator) -> Tensor:
-        """By Bailey's polar method (1994): `sqrt((df - 2) (u^(-2 / df) - 1)) cos(2 pi v)`, u and v uniform."""
-        u, v = _uniform(shape, generator), _uniform(shape, generator)
-        radius = ((self.df - 2) * torch.expm1((-2 / self.df) * torch.log1p(-u))).sqrt()
-        return radius * (2 * math.pi * v).cos()
+        """Independent factors on the generator's device."""
+        return student.sample(shape, self.df, generator)
 
 
 @dataclass(frozen=True)
@@ -80,7 +74,7 @@ class DoubleExponential:
 
     def sample(self, shape: Sequence[int], generator: torch.Generator) -> Tensor:
         """`-+ log(1 - u) / sqrt(2)`, u uniform."""
-        level = 2 * _uniform(shape, generator) - 1
+        level = 2 * uniform(shape, generator) - 1
         return -level.sign() * torch.log1p(-level.abs()) / math.sqrt(2)
 
 
@@ -121,5 +115,5 @@ class SpikeAndSlab:
 
     def sample(self, shape: Sequence[int], generator: torch.Generator) -> Tensor:
         """A standard normal number times the deviation that was drawn for it."""
-        std = torch.where(_uniform(shape, generator) < self.share, self.slab, self.spike)
-        return std * torch.randn(tuple(shape), generator=generator, device=generator.device)
+        std = torch.where(uniform(shape, generator) < self.share, self.slab, self.spike)
+        return std * normal(shape, generator)

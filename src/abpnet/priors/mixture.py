@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from abpnet.chance import normal
+
 __all__ = ["Mixture", "fit_mixture"]
 
 
@@ -27,21 +29,24 @@ class Mixture:
     means: Float[Tensor, "k d"]
     roots: Float[Tensor, "k d d"]
 
+    def _on(self, device: torch.device) -> tuple[Tensor, ...]:
+        return tuple(tensor.to(device) for tensor in (self.log_weights, self.means, self.roots))
+
     def log_prob(self, z: Float[Tensor, "n d"]) -> Float[Tensor, "n"]:
         """Log density of each example's factors."""
-        centred = (z - self.means.unsqueeze(1)).mT
-        squares = torch.linalg.solve_triangular(self.roots, centred, upper=False).square().sum(1)
-        volume = self.roots.diagonal(dim1=1, dim2=2).log().sum(1)
+        log_weights, means, roots = self._on(z.device)
+        centred = (z - means.unsqueeze(1)).mT
+        squares = torch.linalg.solve_triangular(roots, centred, upper=False).square().sum(1)
+        volume = roots.diagonal(dim1=1, dim2=2).log().sum(1)
         log_density = -0.5 * squares - (volume + 0.5 * z.shape[1] * math.log(2 * math.pi)).unsqueeze(1)
-        return torch.logsumexp(self.log_weights.unsqueeze(1) + log_density, 0)
+        return torch.logsumexp(log_weights.unsqueeze(1) + log_density, 0)
 
     def sample(self, shape: Sequence[int], generator: torch.Generator) -> Tensor:
         """Factors of components drawn by their weights; shape is (n, d)."""
-        weights = self.log_weights.exp().to(generator.device)
-        kind = torch.multinomial(weights, shape[0], replacement=True, generator=generator)
-        noise = torch.randn(tuple(shape), generator=generator, device=generator.device)
-        roots, means = (tensor.to(generator.device)[kind] for tensor in (self.roots, self.means))
-        return means + (roots @ noise.unsqueeze(2)).squeeze(2)
+        log_weights, means, roots = self._on(generator.device)
+        kind = torch.multinomial(log_weights.exp(), shape[0], replacement=True, generator=generator)
+        noise = normal(shape, generator)
+        return means[kind] + (roots[kind] @ noise.unsqueeze(2)).squeeze(2)
 
 
 def fit_mixture(z: Float[Tensor, "n d"], n_components: int = 10, seed: int = 0) -> Mixture:

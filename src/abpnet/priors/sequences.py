@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from abpnet.chance import normal
+
 __all__ = ["Autoregression"]
 
 
@@ -62,7 +64,7 @@ class Autoregression(nn.Module):
             shape: (n, d, length).
             generator: Source of chance.
         """
-        noise = torch.randn(tuple(shape), generator=generator, device=generator.device)
+        noise = normal(shape, generator)
         root, transition = self._root(), self.transition
         states = [noise[:, :, 0]]
         for step in noise.unbind(2)[1:]:

@@ -22,7 +22,7 @@ from abpnet.model import GeneratorModel
 from abpnet.networks.building import AUTO_WIDTH, auto_network
 from abpnet.observations import Projection
 from abpnet.progress import show_stage
-from abpnet.recipes import RECIPES, Recipe
+from abpnet.recipes import DECAY_EXAMPLES, RECIPES, Recipe
 from abpnet.runs import RunFolder
 from abpnet.tasks.recovery import MOST_FACTORS, OURS, SHOWN, ImageSettings, read_whole_images
 from abpnet.tasks.session import check_number, curves, learn, load_model, new_network, reproduction, run_part
@@ -36,7 +36,7 @@ COMPONENTS, MORE_COMPONENTS, EXPLAINED_COMPONENTS, ENCODED, EXPLAINED = (
     "variational auto-encoder (same decoder)",
     "its decoder, factors inferred as ours",
 )
-MOST_VERSIONS, MOST_CHANNELS, MOST_DECAY, DECAY_EXAMPLES = 1000, 4096, 100, 1000
+MOST_VERSIONS, MOST_CHANNELS, MOST_DECAY = 1000, 4096, 100
 OF_LEARNING = ("latent_dims", "mirror", "versions", "width", "emission", "weight_decay")
 EXPLANATION = (
     "Error on new images, none of which was learned from: mean absolute difference as a fraction of the dynamic range."
@@ -102,10 +102,9 @@ class EvaluateSettings(ImageSettings):
             )
 
 
-def _recipe(settings: EvaluateSettings) -> Recipe:
-    """The default one, whose weights decay as the number of images asks for, however often each is shown."""
-    shown = settings.versions * (2 if settings.mirror else 1)
-    return replace(RECIPES["default"], weight_decay=settings.weight_decay, weight_decay_examples=DECAY_EXAMPLES * shown)
+def _recipe(weight_decay: float, versions: int) -> Recipe:
+    """The default one, whose weights decay as the number of images asks for, however many versions each has."""
+    return replace(RECIPES["default"], weight_decay=weight_decay, weight_decay_examples=DECAY_EXAMPLES * versions)
 
 
 def _error(truth: np.ndarray, estimate: np.ndarray) -> float:
@@ -115,16 +114,16 @@ def _error(truth: np.ndarray, estimate: np.ndarray) -> float:
 def _judge(settings: EvaluateSettings, folder: RunFolder, train: np.ndarray, new: np.ndarray) -> dict[str, Any]:
     """Learn with one number of factors, reconstruct the new images by every method, and draw them."""
     (latent_dim,) = settings.latent_dims
+    learned = np.concatenate([train, train[..., ::-1]]) if settings.mirror else train
+    learned = vary(learned, settings.versions, settings.seed)
     network = new_network(
         settings,
         latent_dim=latent_dim,
         noise_std=settings.noise_std,
         emission=settings.emission,
         network=auto_network((latent_dim,), train.shape[1:], width=settings.width),
-        recipe=_recipe(settings),
+        recipe=_recipe(settings.weight_decay, len(learned) // len(train)),
     )
-    learned = np.concatenate([train, train[..., ::-1]]) if settings.mirror else train
-    learned = vary(learned, settings.versions, settings.seed)
     network = learn(network, learned, folder, title=f"learning, d = {latent_dim}")
     last = folder.metrics()[-1]
     pictures = {"original": new}

@@ -1,0 +1,54 @@
+"""Priors and emissions as plain JSON values, and back."""
+
+import json
+from dataclasses import dataclass
+
+import pytest
+import torch
+
+from abpnet import emissions, priors
+from abpnet.descriptions import build, describe
+from abpnet.emissions import Block
+
+EMISSIONS = [
+    emissions.Gaussian(0.3),
+    emissions.ChannelGaussian((0.1, 0.2, 0.3)),
+    emissions.Laplace(0.2),
+    emissions.StudentT(0.2, df=5.0),
+    emissions.Bernoulli(),
+    emissions.Categorical(),
+    emissions.Ordinal((-1.0, 0.5)),
+    emissions.Poisson(),
+    emissions.Columns((Block(0, 2, emissions.Gaussian(0.5)), Block(2, 5, emissions.Categorical()))),
+]
+PRIORS = [
+    priors.StandardNormal(),
+    priors.HeavyTailed(6.0),
+    priors.DoubleExponential(),
+    priors.SpikeAndSlab(share=0.3),
+]
+
+
+@dataclass(frozen=True)
+class Foreign:
+    width: float = 1.0
+
+
+@pytest.mark.parametrize("part", [*EMISSIONS, *PRIORS], ids=lambda part: type(part).__name__)
+def test_what_was_described_is_built_again(part):
+    assert build(json.loads(json.dumps(describe(part)))) == part
+
+
+def test_of_an_autoregression_the_weights_are_left_to_the_state():
+    prior = priors.Autoregression(torch.diag(torch.tensor([0.5, 0.9])))
+    built = build(json.loads(json.dumps(describe(prior))))
+    built.load_state_dict(prior.state_dict())
+    assert torch.equal(built.transition, prior.transition)
+
+
+@pytest.mark.parametrize("foreign", [Foreign(), object()], ids=["dataclass", "plain"])
+def test_foreign_ones_are_refused_wherever_they_stand(foreign):
+    nested = emissions.Columns((Block(0, 2, emissions.Gaussian()), Block(2, 3, foreign)))
+    for value in (foreign, nested):
+        with pytest.raises(TypeError, match="none of abpnet's"):
+            describe(value)
