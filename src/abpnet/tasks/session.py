@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 import shlex
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from abpnet import figures, parallel, report
 from abpnet.errors import InputError
 from abpnet.estimator import GeneratorNetwork
 from abpnet.estimator_settings import device_of
+from abpnet.learning_state import Iteration
 from abpnet.progress import show_progress
 from abpnet.recipes import RECIPES, Recipe
 from abpnet.runs import RunFolder, delay_interruption
@@ -25,9 +26,11 @@ from abpnet.runs import RunFolder, delay_interruption
 __all__ = [
     "SOURCES",
     "Interrupted",
+    "Learner",
     "LearningSettings",
     "RunSettings",
     "learn",
+    "logged",
     "settings_from_json",
     "settings_to_json",
 ]
@@ -202,6 +205,46 @@ def _keep_recipe(network: GeneratorNetwork, run: RunFolder) -> None:
         network.set_params(recipe=recorded)
 
 
+class Learner(Protocol):
+    """What learns in passes and can be stopped between them: `GeneratorNetwork`, `TableImputer`."""
+
+    max_iter: int
+    max_seconds: float | None
+    state_: Any
+
+
+def logged(
+    learner: Learner, passes: Generator[Iteration], run: RunFolder, *, title: str, first: int
+) -> Generator[Iteration]:
+    """Pass the passes of learning through; show, log and checkpoint each of them once the caller has seen it.
+
+    Args:
+        learner: Whose passes they are.
+        passes: Its loop.
+        run: Where everything is written.
+        title: What the progress line says.
+        first: Passes that an earlier session made.
+
+    Raises:
+        Interrupted: If SIGINT or SIGTERM came; a checkpoint was written.
+    """
+    with delay_interruption() as interruption, closing(passes):
+        saved = time.monotonic()
+        shown = show_progress(
+            passes, title=title, max_iter=learner.max_iter, max_seconds=learner.max_seconds, first=first
+        )
+        for iteration in shown:
+            yield iteration
+            run.log(iteration.row())
+            stopped_by = interruption.requested()
+            is_due = parallel.is_first() and time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS
+            if stopped_by is not None or is_due:
+                run.save_checkpoint(iteration.iteration, learner.state_.tensors(), learner.state_.facts())
+                saved = time.monotonic()
+            if stopped_by is not None:
+                raise Interrupted(run, iteration.iteration, stopped_by)
+
+
 def learn(
     network: GeneratorNetwork, data: np.ndarray, run: RunFolder, *, title: str, observation: Any = None
 ) -> GeneratorNetwork:
@@ -230,29 +273,19 @@ def learn(
     precision = run.config.get("precision")
     if precision is not None:  # a trial may choose otherwise on a busy machine; a run keeps its first choice
         network.set_params(precision=precision["precision"])
-    with delay_interruption() as interruption, closing(network.iterations(data, observation, checkpoint)) as iterations:
-        shown = show_progress(
-            iterations,
-            title=title,
-            max_iter=network.max_iter,
-            max_seconds=network.max_seconds,
-            first=checkpoint[1]["iteration"] if checkpoint else 0,
-        )
-        saved = time.monotonic()
-        for iteration in shown:
+    passes = network.iterations(data, observation, checkpoint)
+    with closing(logged(network, passes, run, title=title, first=first_of(checkpoint))) as iterations:
+        for _ in iterations:
             if precision is None:
                 precision = network.precision_
                 run.record(precision=precision)
-            run.log(iteration.row())
-            stopped_by = interruption.requested()
-            is_due = parallel.is_first() and time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS
-            if stopped_by is not None or is_due:
-                run.save_checkpoint(iteration.iteration, network.state_.tensors(), network.state_.facts())
-                saved = time.monotonic()
-            if stopped_by is not None:
-                raise Interrupted(run, iteration.iteration, stopped_by)
     network.save(run.path / "model")
     return network
+
+
+def first_of(checkpoint: tuple[dict[str, Any], dict[str, Any]] | None) -> int:
+    """Passes made before a checkpoint."""
+    return checkpoint[1]["iteration"] if checkpoint else 0
 
 
 def run_part(

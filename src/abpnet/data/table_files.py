@@ -1,0 +1,82 @@
+"""Files of tables, .csv and .parquet, read into pandas data frames and written from them."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+from abpnet.errors import InputError
+
+__all__ = ["is_table", "read_table", "write_table"]
+
+SUFFIXES = (".csv", ".parquet")
+DATE = r"\d{4}-\d\d-\d\d"
+
+
+def is_table(path: str | Path) -> bool:
+    """Whether the name of a file is that of a table."""
+    return Path(path).suffix.lower() in SUFFIXES
+
+
+def _header_of(path: Path) -> list[str]:
+    """Names of the columns of a .csv file, as they stand there."""
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        return next(csv.reader(file), [])
+
+
+def _typed(frame: Any) -> Any:
+    """What a .csv file does not say: columns of whole numbers with missing ones, and of dates."""
+    import pandas
+
+    frame = frame.convert_dtypes(
+        infer_objects=False, convert_string=False, convert_boolean=False, convert_floating=False
+    )
+    for name in frame.columns[[not pandas.api.types.is_numeric_dtype(dtype) for dtype in frame.dtypes]]:
+        seen = frame[name].dropna()
+        if len(seen) and seen.map(lambda value: isinstance(value, str)).all() and seen.str.match(DATE).all():
+            frame[name] = pandas.to_datetime(frame[name], errors="coerce", format="ISO8601")
+    return frame
+
+
+def read_table(path: str | Path) -> Any:
+    """Read a table into a pandas data frame.
+
+    Args:
+        path: A .csv or .parquet file.
+
+    Raises:
+        InputError: If there is none, it cannot be read, or pandas is not installed.
+    """
+    path = Path(path)
+    if not is_table(path) or not path.is_file():
+        raise InputError(f"{path}: no such file; expected a table, .csv or .parquet")
+    try:
+        import pandas
+
+        if path.suffix.lower() == ".csv":
+            names = _header_of(path)  # pandas would give those that come twice other names
+            frame = _typed(pandas.read_csv(path))
+            if not isinstance(frame.index, pandas.RangeIndex):
+                raise ValueError("rows have more cells than the header has names")
+        else:
+            frame = pandas.read_parquet(path)
+            names = list(frame.columns)
+    except ImportError as error:
+        raise InputError(f"{path}: tables need pandas and pyarrow ({error}); pip install 'abpnet[tables]'") from None
+    except (OSError, ValueError, csv.Error) as error:
+        raise InputError(f"{path}: damaged or unreadable table ({' '.join(str(error).split())})") from None
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise InputError(f"{path}: has more than one column named {twice[0]!r}; rename them")
+    if not len(frame) or not len(frame.columns):
+        raise InputError(f"{path}: has no rows or no columns")
+    return frame
+
+
+def write_table(path: str | Path, frame: Any) -> None:
+    """Write a data frame as .csv or .parquet, by the suffix of the name."""
+    if Path(path).suffix.lower() == ".csv":
+        frame.to_csv(path, index=False)
+    else:
+        frame.to_parquet(path)
