@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,9 @@ from abpnet.errors import InputError
 __all__ = ["is_table", "read_table", "write_table"]
 
 SUFFIXES = (".csv", ".parquet")
-DATE = r"\d{4}-\d\d-\d\d"
+DATE = re.compile(r"\d{4}-\d\d-\d\d")
+# Larger numbers may stand for others.
+MOST_WHOLE = 2.0**53
 
 
 def is_table(path: str | Path) -> bool:
@@ -26,15 +30,14 @@ def _header_of(path: Path) -> list[str]:
 
 
 def _typed(frame: Any) -> Any:
-    """What a .csv file does not say: columns of whole numbers with missing ones, and of dates."""
+    """What a .csv file does not say: which columns with missing cells hold whole numbers, and which hold dates."""
     import pandas
 
-    frame = frame.convert_dtypes(
-        infer_objects=False, convert_string=False, convert_boolean=False, convert_floating=False
-    )
-    for name in frame.columns[[not pandas.api.types.is_numeric_dtype(dtype) for dtype in frame.dtypes]]:
+    for name in frame:
         seen = frame[name].dropna()
-        if len(seen) and seen.map(lambda value: isinstance(value, str)).all() and seen.str.match(DATE).all():
+        if frame[name].dtype.kind == "f" and len(seen) and (seen.abs() < MOST_WHOLE).all() and (seen % 1 == 0).all():
+            frame[name] = frame[name].astype("Int64")
+        elif len(seen) and all(isinstance(value, str) and DATE.match(value) for value in seen):
             frame[name] = pandas.to_datetime(frame[name], errors="coerce", format="ISO8601")
     return frame
 
@@ -56,15 +59,15 @@ def read_table(path: str | Path) -> Any:
 
         if path.suffix.lower() == ".csv":
             names = _header_of(path)  # pandas would give those that come twice other names
-            frame = _typed(pandas.read_csv(path))
-            if not isinstance(frame.index, pandas.RangeIndex):
-                raise ValueError("rows have more cells than the header has names")
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", pandas.errors.ParserWarning)  # that rows have more cells than the header
+                frame = _typed(pandas.read_csv(path, index_col=False))
         else:
             frame = pandas.read_parquet(path)
             names = list(frame.columns)
     except ImportError as error:
         raise InputError(f"{path}: tables need pandas and pyarrow ({error}); pip install 'abpnet[tables]'") from None
-    except (OSError, ValueError, csv.Error) as error:
+    except (OSError, ValueError, csv.Error, Warning) as error:
         raise InputError(f"{path}: damaged or unreadable table ({' '.join(str(error).split())})") from None
     twice = [name for name in names if names.count(name) > 1]
     if twice:

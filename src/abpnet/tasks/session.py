@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -22,11 +22,11 @@ from abpnet.learning_state import Iteration
 from abpnet.progress import show_progress
 from abpnet.recipes import RECIPES, Recipe
 from abpnet.runs import RunFolder, delay_interruption
+from abpnet.tables import TableImputer
 
 __all__ = [
     "SOURCES",
     "Interrupted",
-    "Learner",
     "LearningSettings",
     "RunSettings",
     "learn",
@@ -205,16 +205,8 @@ def _keep_recipe(network: GeneratorNetwork, run: RunFolder) -> None:
         network.set_params(recipe=recorded)
 
 
-class Learner(Protocol):
-    """What learns in passes and can be stopped between them: `GeneratorNetwork`, `TableImputer`."""
-
-    max_iter: int
-    max_seconds: float | None
-    state_: Any
-
-
 def logged(
-    learner: Learner, passes: Generator[Iteration], run: RunFolder, *, title: str, first: int
+    learner: GeneratorNetwork | TableImputer, passes: Generator[Iteration], run: RunFolder, *, title: str, first: int
 ) -> Generator[Iteration]:
     """Pass the passes of learning through; show, log and checkpoint each of them once the caller has seen it.
 

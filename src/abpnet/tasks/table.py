@@ -165,8 +165,8 @@ def _columns(table: Table, shown: Any, completed: Any) -> list[dict[str, Any]]:
 def _excerpt(shown: Any, completed: Any) -> list[dict[str, Any]]:
     """The first rows and columns with missing cells; in brackets what was filled in."""
     missing = shown.isna().to_numpy()
-    columns = np.flatnonzero(missing.any(0))[:SHOWN_COLUMNS]
-    rows = np.flatnonzero(missing[:, columns].any(1))[:SHOWN_ROWS]
+    columns = np.flatnonzero(missing.any(0))[:SHOWN_COLUMNS].tolist()
+    rows = np.flatnonzero(missing[:, columns].any(1))[:SHOWN_ROWS].tolist()
 
     def cell(row: int, column: int) -> str:
         value = completed.iloc[row, column]
@@ -174,8 +174,7 @@ def _excerpt(shown: Any, completed: Any) -> list[dict[str, Any]]:
         return f"[{text}]" if missing[row, column] else text
 
     return [
-        {"row": int(row) + 1} | {str(completed.columns[column]): cell(row, column) for column in columns}
-        for row in rows
+        {"row": row + 1} | {str(completed.columns[column]): cell(row, column) for column in columns} for row in rows
     ]
 
 
@@ -196,6 +195,7 @@ def run(settings: TableSettings, folder: RunFolder) -> dict[str, Any]:
     frame = read_table(settings.source)
     shown, hidden = _hide(frame, settings.share_hidden, settings.seed)
     _check(shown, settings.source)
+    Table.describe(shown, settings.kinds_by_name)  # what cannot be learned is refused before anything is written
     imputer = TableImputer(
         settings.latent_dim,
         settings.kinds_by_name,
