@@ -59,16 +59,16 @@ def test_what_is_there_stays_and_the_rest_is_filled_in():
 
 
 def test_draws_scatter_as_the_posterior_does():
-    """One factor, two columns of it: of y2 given y1 the conditional is known."""
+    """One factor behind four columns: given two, the others' conditional is known."""
     rng = np.random.default_rng(0)
-    z = rng.normal(size=1000)
-    x = np.stack([z + 0.5 * rng.normal(size=1000), z + 0.5 * rng.normal(size=1000), z], 1)
-    x[:300, 1:] = np.nan
-    imputer = TableImputer(1, n_networks=2, max_iter=30).fit(x)
-    draws = np.stack(imputer.impute(x, n_imputations=20))[:, :300, 1]
-    slope, variance = 1 / 1.25, 1.25 - 1 / 1.25
-    assert abs(np.mean(draws - slope * x[:300, 0])) < 0.1
-    assert np.mean(np.square(draws - slope * x[:300, 0])) == pytest.approx(variance, rel=0.15)
+    x = rng.normal(size=(1000, 1)) + rng.normal(size=(1000, 4))
+    x[:300, 2:] = np.nan
+    imputer = TableImputer(1, n_networks=1, max_iter=10).fit(x)
+    draws = np.stack(imputer.impute(x[:300], n_imputations=20))[:, :, 2:]
+    from_mean = draws - x[:300, :2].sum(1)[:, None] / 3
+    # The network is that of 1,000 rows, not the one that drew them: what it predicts is off by up to a tenth.
+    assert abs(from_mean.mean()) < 0.15
+    assert np.square(from_mean).mean() == pytest.approx(4 / 3, rel=0.15)
 
 
 def test_hidden_cells_never_matter_however_they_are_marked():
@@ -148,7 +148,7 @@ def test_a_table_without_missing_cells_comes_back():
         (lambda frame: frame.assign(height=pd.Timestamp("2020")), "'height'.*drop it"),
         (lambda frame: frame.assign(height=np.inf), "'height'.*infinity"),
         (lambda frame: frame.iloc[:1], "minimum of 2"),
-        (lambda frame: pd.concat([frame, frame["height"]], axis=1), "different names"),
+        (lambda frame: pd.concat([frame, frame["height"]], axis=1), "column names"),
     ],
 )
 def test_tables_that_cannot_be_learned_from(spoil, message):

@@ -150,7 +150,7 @@ class Table:
     columns: tuple[Column, ...]
 
     @classmethod
-    def describe(cls, X: Any, kinds: Mapping[Hashable, Kind] | None = None) -> Table:
+    def describe(cls, X: Any, kinds: Mapping[Hashable, Any] | None = None) -> Table:
         """Tell the kind of each column from its values.
 
         Of a data frame, text, booleans, and numbers of two values are categories, ordered categories and whole numbers
