@@ -129,6 +129,7 @@ FLOORS = [
         "tasks.objects",
         "tasks.sense",
         "tasks.sound",
+        "tasks.table",
         "tasks.texture",
         "tasks.sample",
         "tasks.explain",

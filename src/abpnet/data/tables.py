@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 
 from abpnet.errors import InputError
 
-__all__ = ["Column", "Kind", "Table", "is_frame", "read_table", "write_table"]
+__all__ = ["Column", "Kind", "Table", "is_frame", "is_table", "read_table", "write_table"]
 
 Kind = Literal["number", "count", "grade", "category"]
 KINDS = get_args(Kind)
@@ -20,7 +20,7 @@ KINDS = get_args(Kind)
 MOST_GRADES, MOST_CATEGORIES = 10, 50
 # Counts scatter about as much as those of Poisson do, whose variance is their mean.
 MOST_DISPERSED = 3.0
-READERS = {".csv": "read_csv", ".parquet": "read_parquet"}
+SUFFIXES = (".csv", ".parquet")
 
 
 class Column(NamedTuple):
@@ -257,6 +257,30 @@ def _filled_series(series: Any, missing: Bool[np.ndarray, "n"], values: np.ndarr
     return filled
 
 
+def is_table(path: str | Path) -> bool:
+    """Whether it is the name of a table's file."""
+    return Path(path).suffix.lower() in SUFFIXES
+
+
+def _read_csv(path: Path) -> Any:
+    """Whole numbers with gaps remain whole; names that come twice and dates are not taken for something else.
+
+    Raises:
+        InputError: If there are such.
+    """
+    import pandas
+
+    names = pandas.read_csv(path, header=None, nrows=1, dtype=str).iloc[0]
+    if names.duplicated().any():
+        raise InputError(f"{path}: two columns are called {names[names.duplicated()].iloc[0]!r}; rename one")
+    frame = pandas.read_csv(path, dtype_backend="numpy_nullable", float_precision="round_trip")
+    for name in frame.select_dtypes(["object", "string"]):
+        seen = frame[name].dropna().astype(str)
+        if len(seen) and pandas.to_datetime(seen, format="ISO8601", errors="coerce", utc=True).notna().all():
+            raise InputError(f"{path}: column {name!r} holds dates; turn them into numbers, or drop it")
+    return frame
+
+
 def read_table(path: str | Path) -> Any:
     """Read a table into a pandas data frame.
 
@@ -267,16 +291,18 @@ def read_table(path: str | Path) -> Any:
         InputError: If there is none, it cannot be read, or pandas is not installed.
     """
     path = Path(path)
-    if path.suffix.lower() not in READERS:
+    if not is_table(path):
         raise InputError(f"{path}: expected a table, .csv or .parquet")
     if not path.is_file():
         raise InputError(f"{path}: no such file; expected a table, .csv or .parquet")
     try:
         import pandas
 
-        frame = getattr(pandas, READERS[path.suffix.lower()])(path)
+        frame = _read_csv(path) if path.suffix.lower() == ".csv" else pandas.read_parquet(path)
     except ImportError as error:
         raise InputError(f"{path}: tables need pandas and pyarrow ({error}); pip install 'abpnet[tables]'") from None
+    except InputError:
+        raise
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: damaged or unreadable table ({' '.join(str(error).split())})") from None
     if not len(frame) or not len(frame.columns):
