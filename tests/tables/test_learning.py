@@ -15,7 +15,8 @@ def simulated(n, seed):
     """Two factors behind numbers, a binary column, a category, a grade and a count; and hidden cells, three of ten."""
     rng = np.random.default_rng(seed)
     z = rng.normal(size=(n, 2))
-    frame = pd.DataFrame(z @ rng.normal(size=(2, 4)) + 0.3 * rng.normal(size=(n, 4)), columns=list("abcd"))
+    numbers = z @ [[1.0, 0.8, -0.7, 0.1], [0.2, -0.7, 0.6, 1.0]] + 0.3 * rng.normal(size=(n, 4))
+    frame = pd.DataFrame(numbers, columns=list("abcd"))
     frame["binary"] = z[:, 0] + 0.3 * rng.normal(size=n) > 0
     frame["grade"] = np.digitize(z[:, 1] + 0.3 * rng.normal(size=n), [-1, 0, 1])
     frame["count"] = rng.poisson(np.exp(2.5 + 0.4 * z[:, 0]))
