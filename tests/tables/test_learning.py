@@ -28,7 +28,7 @@ def simulated(n, seed):
 def test_a_simulated_table_is_filled_in_far_better_than_by_means():
     frame, hidden = simulated(400, 0)
     shown = frame.astype({"binary": object, "grade": float, "count": float}).mask(hidden)
-    imputer = TableImputer(n_networks=1, width=16, max_iter=40).fit(shown)
+    imputer = TableImputer(kinds={"count": "count"}, n_networks=1, width=16, max_iter=40).fit(shown)
     filled = imputer.transform(shown)
     assert [column.kind for column in imputer.table_.columns] == ["number"] * 4 + [
         "category",
@@ -81,7 +81,7 @@ def test_a_checkpoint_of_another_table_is_refused():
 
 def test_learning_ends_when_cells_held_back_are_predicted_no_better():
     x = np.random.default_rng(0).normal(size=(60, 3))
-    imputer = TableImputer(1, n_networks=1, width=4, max_iter=10_000).fit(x)
+    imputer = TableImputer(1, n_networks=1, width=4, max_iter=1000).fit(x)
     assert imputer.n_iter_ < 500
     assert imputer.unexplained_ < 1.3, "columns without relation are predicted by about their means"
 
