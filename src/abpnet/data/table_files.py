@@ -14,8 +14,6 @@ __all__ = ["is_table", "read_table", "write_table"]
 
 SUFFIXES = (".csv", ".parquet")
 DATE = re.compile(r"\d{4}-\d\d-\d\d")
-# Larger numbers may stand for others.
-MOST_WHOLE = 2.0**53
 
 
 def is_table(path: str | Path) -> bool:
@@ -29,15 +27,17 @@ def _header_of(path: Path) -> list[str]:
         return next(csv.reader(file), [])
 
 
-def _typed(frame: Any) -> Any:
-    """What a .csv file does not say: which columns with missing cells hold whole numbers, and which hold dates."""
+def _read_csv(path: Path) -> Any:
+    """Whole numbers among which some are missing stay whole, dates are told from text."""
     import pandas
 
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", pandas.errors.ParserWarning)  # that rows have more cells than the header
+        warnings.simplefilter("ignore", DeprecationWarning)  # later versions of pandas read numbers exactly anyway
+        frame = pandas.read_csv(path, index_col=False, dtype_backend="numpy_nullable", float_precision="round_trip")
     for name in frame:
         seen = frame[name].dropna()
-        if frame[name].dtype.kind == "f" and len(seen) and (seen.abs() < MOST_WHOLE).all() and (seen % 1 == 0).all():
-            frame[name] = frame[name].astype("Int64")
-        elif len(seen) and all(isinstance(value, str) and DATE.match(value) for value in seen):
+        if len(seen) and all(isinstance(value, str) and DATE.match(value) for value in seen):
             frame[name] = pandas.to_datetime(frame[name], errors="coerce", format="ISO8601")
     return frame
 
@@ -52,16 +52,16 @@ def read_table(path: str | Path) -> Any:
         InputError: If there is none, it cannot be read, or pandas is not installed.
     """
     path = Path(path)
-    if not is_table(path) or not path.is_file():
+    if not is_table(path):
+        raise InputError(f"{path}: expected a table, .csv or .parquet")
+    if not path.is_file():
         raise InputError(f"{path}: no such file; expected a table, .csv or .parquet")
     try:
         import pandas
 
         if path.suffix.lower() == ".csv":
             names = _header_of(path)  # pandas would give those that come twice other names
-            with warnings.catch_warnings():
-                warnings.simplefilter("error", pandas.errors.ParserWarning)  # that rows have more cells than the header
-                frame = _typed(pandas.read_csv(path, index_col=False))
+            frame = _read_csv(path)
         else:
             frame = pandas.read_parquet(path)
             names = list(frame.columns)

@@ -19,6 +19,7 @@ from torch import Tensor
 from abpnet.arrays import check_count, seed_of
 from abpnet.chance import seed_for
 from abpnet.data.tables import Kind, Table, is_frame
+from abpnet.errors import InputError
 from abpnet.learning_state import Iteration
 from abpnet.runs import delay_interruption
 from abpnet.tables.learning import Pass, TableLearning
@@ -56,6 +57,7 @@ class TableImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         models_: The networks.
         latent_dim_: Number of latent factors.
         unexplained_: Mean squared error at cells held back as a share of the columns' variance: 1 = as the means do.
+        unexplained_by_column_: The same of each column by name; None where no cell of it was held back.
         n_iter_: Passes that were run.
         history_: One dictionary per pass.
     """
@@ -137,6 +139,7 @@ class TableImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         self.models_ = learning.models(learning.best.networks)
         self.latent_dim_, self.n_iter_ = learning.latent_dim, learning.iteration
         self.unexplained_, self.history_ = learning.best.unexplained, learning.history
+        self.unexplained_by_column_ = learning.unexplained_by_column()
         del self.state_
 
     def transform(self, X: Any) -> Any:
@@ -179,7 +182,9 @@ class TableImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         if is_frame(X):
             validate_data(self, X, reset=reset, skip_check_array=True)
             if len(X) < (2 if reset else 1):
-                raise ValueError(f"Found a table with {len(X)} sample(s) while a minimum of 2 is required to learn")
+                raise InputError(
+                    f"found a table with {len(X)} row(s) while a minimum of {2 if reset else 1} is required"
+                )
             return X
         least = 2 if reset else 1
         return validate_data(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Hashable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -192,12 +192,25 @@ class TableLearning:
             )
             for state in self.states
         ]
-        errors = []
+        errors = [unexplained(self.table, *guess) for guess in self._guesses(networks)]
+        return Best(float(np.mean(errors)), self.iteration, networks)
+
+    def _guesses(self, networks: list[Snapshot]) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """Rows, what each network expects of them, and which of their cells it does not see."""
         for fitted, rows, cells in zip(self.models(networks), self.shown, self.held_back, strict=True):
             some = np.flatnonzero(cells.any(1))[:MOST_ROWS_JUDGED]
-            guess = expect(fitted, rows[some], JUDGING_DRAWS)
-            errors.append(unexplained(self.table, self.matrix[some], guess, cells[some]))
-        return Best(float(np.mean(errors)), self.iteration, networks)
+            yield self.matrix[some], expect(fitted, rows[some], JUDGING_DRAWS), cells[some]
+
+    def unexplained_by_column(self) -> dict[Hashable, float | None]:
+        """See `unexplained`, of each column, by the networks where they were best; None where no cell was held back."""
+        errors: dict[Hashable, list[float]] = {column.name: [] for column in self.table.columns}
+        for rows, guess, cells in self._guesses(self.best.networks):
+            for column in self.table.columns:
+                where = np.zeros_like(cells)
+                where[:, column.span] = cells[:, column.span]
+                if where.any():
+                    errors[column.name].append(unexplained(self.table, rows, guess, where))
+        return {name: float(np.mean(found)) if found else None for name, found in errors.items()}
 
     # ---- checkpoints ----
 

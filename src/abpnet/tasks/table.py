@@ -34,6 +34,10 @@ EXPLANATION = (
     "Error on hidden cells of numbers, counts and grades: root mean squared, in standard deviations of their column, "
     "over all columns; accuracy: on those of categories. All methods saw the same cells, coded the same way."
 )
+UNEXPLAINED = (
+    "Unexplained: mean squared error at observed cells that were held back from learning, as a share of their column's "
+    "variance: 0 = all are predicted exactly, 1 = no better than by the mean."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,17 +152,19 @@ def _compare(
     return rows
 
 
-def _columns(table: Table, shown: Any, completed: Any) -> list[dict[str, Any]]:
-    """One row for each column: what it is, and what was filled in."""
+def _columns(imputer: TableImputer, shown: Any, completed: Any) -> list[dict[str, Any]]:
+    """One row for each column: what it is, what was filled in, and how well it is predicted."""
     rows = []
-    for index, column in enumerate(table.columns):
+    for index, column in enumerate(imputer.table_.columns):
         missing = shown.iloc[:, index].isna().to_numpy()
         filled = completed.iloc[:, index][missing]
         usual: Any = None
         if missing.any():
             usual = str(filled.mode().iloc[0]) if column.levels else float(filled.astype(float).mean())
-        row = {"column": str(column.name), "kind": column.kind, "levels": len(column.levels) or None}
-        rows.append(row | {"missing": int(missing.sum()), "filled in: mean, or most frequent": usual})
+        row: dict[str, Any] = {"column": str(column.name), "kind": column.kind, "levels": len(column.levels) or None}
+        unexplained = imputer.unexplained_by_column_[column.name]
+        row |= {"missing": int(missing.sum()), "filled in: mean, or most frequent": usual, "unexplained": unexplained}
+        rows.append(row)
     return rows
 
 
@@ -218,7 +224,7 @@ def run(settings: TableSettings, folder: RunFolder) -> dict[str, Any]:
         "unexplained": imputer.unexplained_,
         "iterations": last["iteration"],
         "seconds": last["seconds"],
-        "columns": _columns(imputer.table_, shown, completed),
+        "columns": _columns(imputer, shown, completed),
     }
     summary = (
         f"{result['n_rows']:,} rows of {len(result['columns'])} columns, {100 * result['missing']:.1f} % of the cells "
@@ -231,7 +237,7 @@ def run(settings: TableSettings, folder: RunFolder) -> dict[str, Any]:
             report.table(_excerpt(shown, completed)),
             report.paragraph("In brackets = filled in. The whole table is in the folder of this page."),
         ],
-        "Columns": [report.table(result["columns"])],
+        "Columns": [report.table(result["columns"]), report.paragraph(UNEXPLAINED)],
     }
     if hidden.any():
         compared = (frame, shown, hidden, completed, last["seconds"])
