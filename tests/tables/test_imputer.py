@@ -113,6 +113,24 @@ def test_a_row_without_any_value_is_filled_in():
     assert not TableImputer(**FAST).fit_transform(frame).isna().any().any()
 
 
+@pytest.mark.parametrize(
+    "x",
+    [
+        [[1.0, np.nan], [np.nan, 2.0]],
+        [[1.0], [np.nan], [2.0], [4.0]],
+        [[1.0, 5.0], [2.0, 5.0], [np.nan, np.nan], [4.0, 5.0]],
+        [[1e150, 1e-200], [np.nan, 2e-200], [2e150, np.nan], [3e150, -1e-200]],
+    ],
+    ids=["two rows", "one column", "a constant", "huge and tiny"],
+)
+def test_small_and_odd_tables_are_filled_in(x):
+    filled = TableImputer(**FAST).fit_transform(np.array(x))
+    seen = ~np.isnan(x)
+    np.testing.assert_array_equal(filled[seen], np.array(x)[seen])
+    assert np.isfinite(filled).all()
+    assert (filled <= np.nanmax(x, 0) + 2 * np.nanstd(x, 0)).all()
+
+
 def test_a_table_without_missing_cells_comes_back():
     whole, _ = mixed()
     pd.testing.assert_frame_equal(TableImputer(**FAST).fit_transform(whole), whole)

@@ -58,8 +58,10 @@ def unexplained(
     total, count = 0.0, 0
     for column in table.in_matrix:
         rows = where[:, column.first]
+        if not rows.any():
+            continue
         variance = float(np.nanvar(matrix[:, column.span], axis=0).sum())
-        if rows.any() and variance > 0:
+        if variance > 0:
             total += float(np.square(guess - matrix)[rows, column.span].sum()) / variance
             count += int(rows.sum())
     return total / max(count, 1)
