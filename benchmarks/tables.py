@@ -3,11 +3,11 @@
     python benchmarks/tables.py
     python benchmarks/tables.py --mechanisms MAR MNAR --shares 0.1 0.5 --seeds 0 --methods abpnet "mean fill"
 
-Seven tables that scikit-learn and statsmodels ship, numbers, counts, grades and categories among their columns, of at
-most 1,000 rows. Cells are hidden in every column completely at random (MCAR), with a probability that rises with the
-column's own value (MNAR), or in seven of ten columns with one that depends on the others (MAR). Error: root mean
-squared error of numbers, counts and grades in standard deviations of their column, over columns; accuracy: of
-categories. Seconds are those of the processor.
+Seven tables that scikit-learn and statsmodels (pip install 'abpnet[benchmarks]') ship, numbers, counts, grades and
+categories among their columns, of at most 1,000 rows. Cells are hidden in every column completely at random (MCAR),
+with a probability that rises with the column's own value (MNAR), or in seven of ten columns with one that depends on
+the others (MAR). Error: root mean squared error of numbers, counts and grades in standard deviations of their column,
+over columns; accuracy: of categories. Seconds are those of the processor.
 
 The imputers take the same coding of columns as the networks, see `abpnet.baselines.tables`.
 """

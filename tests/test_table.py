@@ -3,13 +3,12 @@
 import json
 import sys
 
-import numpy as np
 import pandas as pd
 import pytest
 
 from abpnet.data.table_files import read_table
 from abpnet.runs import RunFolder
-from abpnet.tasks import session
+from abpnet.tasks import session, table
 from commands import run
 from table_frames import mixed, shown
 
@@ -58,17 +57,18 @@ def test_hidden_cells_are_scored_beside_other_imputers(tables, tmp_path):
     assert ours["accuracy"] > mean["accuracy"]
 
 
-def test_hidden_cells_influence_nothing(tmp_path):
+def test_what_the_mask_hides_influences_nothing(tmp_path):
+    frame, _ = mixed()
+    _, hidden = table._hide(frame, 0.2, 0)
     completed = []
-    whole, _ = mixed()
     for value in (0.0, 1e30):
-        changed = whole.copy()
-        changed["weight"] = np.where(np.arange(60) % 3, changed["height"], value)
-        changed.loc[np.arange(60) % 3 == 0, "weight"] = np.nan
-        changed.to_parquet(tmp_path / "table.parquet")
+        frame.loc[hidden[:, 1], "height"] = value
+        frame.to_parquet(tmp_path / "table.parquet")
         out = tmp_path / f"{value}"
-        assert run("complete", tmp_path / "table.parquet", *FEW, "--out", out) == 0
+        options = [*FEW, "--mask", "pepper:0.2", "--no-baselines", "--out", out]
+        assert run("complete", tmp_path / "table.parquet", *options) == 0
         completed.append((out / "completed.parquet").read_bytes())
+    assert hidden[:, 1].sum() > 5
     assert completed[0] == completed[1]
 
 

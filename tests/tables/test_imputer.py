@@ -62,6 +62,20 @@ def test_hidden_cells_never_matter_however_they_are_marked():
         pd.testing.assert_frame_equal(marked[0].astype(str), other.astype(str))
 
 
+def test_what_stands_below_a_mask_never_matters():
+    """Nullable columns of pandas keep some number where a cell is missing."""
+    whole, hidden = mixed()
+    filled = []
+    for below in (0, 10**9):
+        frame = whole.mask(hidden)
+        heights = np.where(hidden[:, 1], below, whole["height"])
+        visits = np.where(hidden[:, 3], below, whole["visits"].to_numpy(np.int64))
+        frame["height"] = pd.arrays.FloatingArray(heights, hidden[:, 1])
+        frame["visits"] = pd.arrays.IntegerArray(visits, hidden[:, 3])
+        filled.append(TableImputer(**FAST).fit_transform(frame))
+    pd.testing.assert_frame_equal(*filled, check_exact=True)
+
+
 def test_rows_do_not_depend_on_one_another():
     frame = shown(300)
     imputer = TableImputer(**FAST).fit(frame)
