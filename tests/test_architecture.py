@@ -103,7 +103,7 @@ FLOORS = [
     },
     {"validation", "analysis_figures"},
     {"saving", "progress", "fitted"},
-    {"estimator"},
+    {"estimator", "motion"},
     {"tasks", "tasks.session", "dynamic_textures"},
     {"tasks.recovery", "tasks.synthesis"},
     {
