@@ -4,7 +4,8 @@
     python benchmarks/motion.py ../shared/data/videos --clips sea --share 0.5625 --size 32
 
 Learns from the first three quarters of each clip and foretells every frame of the rest from those before it: from the
-last one alone, and from the last eight, whose factors are explained under the motion. All ways take as many passes over
+last one alone, and from the last eight, whose factors are explained under the motion; and with what the factors leave
+of the last frame taken to stay ("+ rest"). All ways take as many passes over
 the frames; learning together starts halfway at what two steps have by then. Two steps are taken twice, with noise that
 is learned and with the noise that learning together has. `--share` takes only so much of each clip, so that settings
 can be chosen without a look at the frames that are foretold in the end. Errors: root mean square and mean absolute, in
@@ -27,7 +28,7 @@ from abpnet.baselines.linear_dynamics import fit_linear_dynamics
 from abpnet.data.videos import load_clip
 from abpnet.dynamic_textures import infer_paths, pieces
 from abpnet.explaining import linear_start, regress
-from abpnet.motion import SEEN_BEFORE, foretell, join
+from abpnet.motion import SEEN_BEFORE, foretell, join, track
 from abpnet.recipes import RECIPES
 from abpnet.tasks.video import JOINT_NOISE_STD
 
@@ -65,12 +66,13 @@ def foretold(model: GeneratorModel, path: torch.Tensor, frames: np.ndarray, n_kn
     clip = torch.from_numpy(frames[n_known - 1 - SEEN_BEFORE : -1])
     by_frame = GeneratorModel(model.network.network, (path.shape[1],), emission=model.emission)
     start = linear_start(regress(by_frame, path), clip, Complete(), by_frame.latent_shape, frames.shape[1:])
-    return {
-        f"told by {k + 1} frame{'s' * (k > 0)}": foretell(model, clip, start=start, seen_before=k, n_steps=n_steps)[
-            SEEN_BEFORE:
-        ].numpy()
-        for k, n_steps in ((0, 100), (SEEN_BEFORE, 60))
-    }
+    told = {}
+    for k, n_steps in ((0, 100), (SEEN_BEFORE, 60)):
+        z = track(model, clip, start=start, seen_before=k, n_steps=n_steps)
+        for keeps, name in ((False, ""), (True, " + rest")):
+            ahead = foretell(model, clip, z, keep_residual=keeps)
+            told[f"told by {k + 1}{name}"] = ahead[SEEN_BEFORE:].numpy()
+    return told
 
 
 def predictions(arguments: argparse.Namespace, frames: np.ndarray, n_known: int) -> dict[str, np.ndarray]:
@@ -78,7 +80,9 @@ def predictions(arguments: argparse.Namespace, frames: np.ndarray, n_known: int)
     ways = {"the last frame again": last}
     system = fit_linear_dynamics(known, arguments.latent_dim)
     z = np.tensordot(last - system.mean, system.pictures, ((1, 2, 3), (1, 2, 3))) - system.process.mean
-    ways["linear dynamic system"] = system.frames(system.process.mean + z @ system.process.transitions[0].T)
+    ahead = system.frames(system.process.mean + z @ system.process.transitions[0].T)
+    ways["linear dynamic system"] = ahead
+    ways["linear dynamic system + rest"] = ahead + last - system.frames(system.process.mean + z)
     halfway = in_two_steps(arguments, known, n // 2, "video")
     tensors = {name: tensor.clone() for name, tensor in halfway.state_.tensors().items()}
     facts = copy.deepcopy(halfway.state_.facts())

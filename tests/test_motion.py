@@ -2,7 +2,6 @@
 
 import copy
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 import pytest
@@ -13,7 +12,7 @@ from abpnet.data.builtin import waves
 from abpnet.dynamic_textures import infer_paths, pieces
 from abpnet.dynamics import stationary_autoregression
 from abpnet.model import GeneratorModel
-from abpnet.motion import foretell, join, process_of
+from abpnet.motion import foretell, join, process_of, track
 from abpnet.networks import FrameByFrame, FrameNetwork, LinearNetwork, initialise
 from abpnet.priors import Autoregression
 from abpnet.recipes import RECIPES
@@ -95,7 +94,8 @@ def test_together_the_motion_is_found_that_noise_hides_from_two_steps(in_two_ste
 
 
 def error(model, clip):
-    told = foretell(model, clip[N_KNOWN:-1], seen_before=15, n_steps=30)
+    z = track(model, clip[N_KNOWN:-1], seen_before=15, n_steps=30)
+    told = foretell(model, clip[N_KNOWN:-1], z)
     return float((told - clip[N_KNOWN + 1 :]).square().mean())
 
 
@@ -190,16 +190,21 @@ def test_saved_and_loaded_it_foretells_the_same(frames, alone, tmp_path):
     estimator.fit(data, start=start).save(tmp_path / "model")
     loaded = abpnet.GeneratorNetwork.load(tmp_path / "model")
     clip = torch.from_numpy(frames[:12])
-    told = foretell(estimator.model_, clip, n_steps=5)
+    z = track(estimator.model_, clip, n_steps=5)
+    told = foretell(estimator.model_, clip, z)
     assert told.shape == clip.shape
-    assert torch.equal(told, foretell(loaded.model_, clip, n_steps=5))
+    assert torch.equal(z, track(loaded.model_, clip, n_steps=5))
+    assert torch.equal(told, foretell(loaded.model_, clip, z))
 
 
 def test_nothing_is_told_by_what_comes_later_or_is_missing(frames, alone):
     estimator, _, _ = of_pieces(frames, alone)
     model = GeneratorModel(estimator.network, (3, 32), estimator.prior, abpnet.Gaussian(0.1))
     clip = torch.from_numpy(frames[:14]).clone()
-    tell = partial(foretell, model, seen_before=4, n_steps=5)
+
+    def tell(frames):
+        return foretell(model, frames, track(model, frames, seen_before=4, n_steps=5), keep_residual=True)
+
     told = tell(clip)
     later = clip.clone()
     later[10:] = -1.0
@@ -213,8 +218,19 @@ def test_nothing_is_told_by_what_comes_later_or_is_missing(frames, alone):
     assert not torch.equal(blind[9], blind[8]), "the motion goes on without frames"
 
 
+def test_what_the_factors_leave_of_a_frame_stays_if_asked(frames, alone):
+    network, prior, z = join(alone.model_.network, infer_paths(alone, frames)[0])
+    model, clip = GeneratorModel(network, (3, 1), prior, abpnet.Gaussian(0.1)), torch.from_numpy(frames).clone()
+    clip[0, 0, 0, 0] = torch.nan
+    with torch.no_grad():
+        ahead, residual = network.network(z @ prior.transition.T), clip - network.network(z)
+    assert torch.allclose(foretell(model, clip, z), ahead, atol=1e-5)
+    kept = foretell(model, clip, z, keep_residual=True)
+    assert torch.allclose(kept, ahead + torch.where(residual.isnan(), 0.0, residual), atol=1e-5)
+
+
 def test_other_models_foretell_nothing(alone, frames):
     with pytest.raises(TypeError, match="got FrameNetwork under StandardNormal"):
-        foretell(alone.model_, torch.from_numpy(frames))
+        track(alone.model_, torch.from_numpy(frames))
     with pytest.raises(TypeError, match="expected an Autoregression, got StandardNormal"):
         process_of(alone.model_.prior)

@@ -21,7 +21,7 @@ from abpnet.networks import FrameByFrame, FrameNetwork
 from abpnet.observations import Complete, hide_missing
 from abpnet.priors import Autoregression, Prior
 
-__all__ = ["Together", "foretell", "join", "process_of"]
+__all__ = ["Together", "foretell", "join", "process_of", "track"]
 
 # Frames before a frame that tell its factors as well, and steps of the search for them.
 SEEN_BEFORE, MODE_STEPS = 7, 60
@@ -84,17 +84,32 @@ def _past(n: int, length: int) -> Tensor:
     return torch.arange(n)[:, None] + torch.arange(1 - length, 1)
 
 
-def foretell(
+def _motion_of(model: GeneratorModel) -> tuple[FrameByFrame, Autoregression]:
+    """Network and prior of a model that foretells.
+
+    Raises:
+        TypeError: If it is none.
+    """
+    network, prior = model.network, model.prior
+    if not isinstance(network, FrameByFrame) or not isinstance(prior, Autoregression):
+        raise TypeError(
+            "expected a model of FrameByFrame(network) under Autoregression(transition), such as learning frames and "
+            f"motion together gives; got {type(network).__name__} under {type(prior).__name__}"
+        )
+    return network, prior
+
+
+def track(
     model: GeneratorModel,
     frames: Float[Tensor, "n *shape"],
     *,
     start: Float[Tensor, "n d"] | None = None,
     seen_before: int = SEEN_BEFORE,
     n_steps: int = MODE_STEPS,
-) -> Float[Tensor, "n *shape"]:
-    """What is to be expected after each frame of a clip, told by it and some before it: `f(A z_t)`.
+) -> Float[Tensor, "n d"]:
+    """Factors of each frame of a clip, told by it and some before it: z_t of the posterior mode of z_(t-k) ... z_t.
 
-    z_t is the last state of the posterior mode of z_(t-k) ... z_t. No frame says anything about those before it.
+    No frame says anything about those before it.
 
     Args:
         model: Of clips, with a `FrameByFrame` network and an `Autoregression`.
@@ -106,12 +121,7 @@ def foretell(
     Raises:
         TypeError: If the model has another network or prior.
     """
-    network, prior = model.network, model.prior
-    if not isinstance(network, FrameByFrame) or not isinstance(prior, Autoregression):
-        raise TypeError(
-            "foretell needs a model of FrameByFrame(network) under Autoregression(transition), such as learning frames "
-            f"and motion together gives; got {type(network).__name__} under {type(prior).__name__}"
-        )
+    network, prior = _motion_of(model)
     n_factors, past = model.latent_shape[0], _past(len(frames), seen_before + 1)
     known = past >= 0
     clips = torch.where(known.view(*known.shape, *[1] * (frames.dim() - 1)), frames[past.clamp(min=0)], torch.nan)
@@ -119,7 +129,34 @@ def foretell(
     sequences = torch.where(known[..., None], starts[past.clamp(min=0)], 0.0)
     told = GeneratorModel(network, (n_factors, seen_before + 1), prior, model.emission)
     y, seen = hide_missing(clips.movedim(1, 2), Complete())
-    z = explain(told, y, seen, sequences.mT, n_steps=n_steps, at_once=AT_ONCE)[:, :, -1]
+    return explain(told, y, seen, sequences.mT, n_steps=n_steps, at_once=AT_ONCE)[:, :, -1]
+
+
+def foretell(
+    model: GeneratorModel,
+    frames: Float[Tensor, "n *shape"],
+    z: Float[Tensor, "n d"],
+    *,
+    keep_residual: bool = False,
+) -> Float[Tensor, "n *shape"]:
+    """What is to be expected after each frame: `f(A z_t)`.
+
+    What the factors leave of a frame may be taken to stay: `f(A z_t) + y_t - f(z_t)`. Where frames come that are unlike
+    those learned from, that is most of what is to be foretold.
+
+    Args:
+        model: As `track` takes it.
+        frames: y, NaN = missing.
+        z: Their factors, from `track`.
+        keep_residual: Whether residuals stay; those of missing values are 0.
+
+    Raises:
+        TypeError: If the model has another network or prior.
+    """
+    network, prior = _motion_of(model)
+    by_frame = GeneratorModel(network.network, z.shape[1:])
     with torch.no_grad():
-        ahead = z.to(weights_device(model)) @ prior.transition.mT
-    return decode(GeneratorModel(network.network, (n_factors,)), ahead.cpu())
+        ahead = decode(by_frame, (z.to(weights_device(model)) @ prior.transition.mT).cpu())
+    if not keep_residual:
+        return ahead
+    return ahead + torch.where(frames.isnan(), 0.0, frames - decode(by_frame, z))
