@@ -94,6 +94,7 @@ FLOORS = [
         "data",
         "learning",
         "short_chains",
+        "posterior",
         "baselines.sensing",
         "baselines.vae",
         "baselines.dcgan",
@@ -106,6 +107,7 @@ FLOORS = [
     {"estimator", "motion"},
     {"tasks", "tasks.session", "dynamic_textures"},
     {"tasks.recovery", "tasks.synthesis"},
+    {"tasks.certainty"},
     {
         "tasks.complete",
         "tasks.evaluate",

@@ -55,6 +55,8 @@ NUMBERS = [
     ("complete", "--noise-std", "1e-300"),
     ("complete", "--noise-std", "1e300"),
     ("complete", "--max-iter", "0"),
+    ("complete", "--draws", "-1"),
+    ("complete", "--draws", "18"),
     ("complete", "--max-seconds", "-1"),
     ("complete", "--max-seconds", "nan"),
     ("complete", "--seed", "-1"),

@@ -42,6 +42,13 @@ def test_complete_leaves_a_whole_run_folder(completed):
         "variational auto-encoder",
     ]
     assert all(0 < row["error, training images"] < 1 and 0 < row["error, new images"] < 1 for row in result["table"])
+    assert (completed / "training images, uncertainty.png").is_file()
+    for name in ("training images", "new images"):
+        certainty = result[f"uncertainty, {name}"]
+        assert 0.5 < certainty["held"] <= 1
+        assert 0 < certainty["deviation"] < 1
+    network = abpnet.GeneratorNetwork.load(completed / "model")
+    assert network.noise_scale_ == result["noise_scale"]
     assert not list(completed.glob("checkpoint-*"))
     assert "precision" in json.loads((completed / "config.json").read_text())
 

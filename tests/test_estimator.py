@@ -16,6 +16,7 @@ import abpnet
 from abpnet import factor_analysis as fa
 from abpnet.estimator import GeneratorNetwork
 from abpnet.networks import LinearNetwork
+from abpnet.uncertainty import coverage, credible_interval
 from estimators import FAST, images
 
 EXPECTED_FAILURES: dict[str, str] = {}
@@ -349,3 +350,53 @@ def test_seeds_may_be_negative():
     estimator = GeneratorNetwork(2, random_state=-1, max_iter=1, verbose=False).fit(x)
     assert np.array_equal(estimator.sample(3), estimator.sample(3, random_state=-1))
     assert not np.array_equal(estimator.sample(3), estimator.sample(3, random_state=1))
+
+
+def test_posterior_samples_scatter_around_what_explains_best(fitted):
+    x = images(5, seed=1)
+    samples = fitted.posterior_samples(x, 40, n_chains=2)
+    assert samples.shape == (40, 5, 3)
+    np.testing.assert_array_equal(samples, fitted.posterior_samples(x, 40, n_chains=2))
+    assert (samples.std(0) > 0).all()
+    deviation = samples.mean(0) - fitted.transform(x)
+    assert np.abs(deviation / samples.std(0)).mean() < 1.5
+
+
+def test_calibrated_noise_is_saved_and_scales_what_is_drawn(tmp_path):
+    """Noise assumed five times too small: intervals hold too little, and as much as they should once calibrated."""
+    rng = np.random.default_rng(0)
+    loadings = rng.standard_normal((2, 12)).astype(np.float32)
+    x = (rng.standard_normal((400, 2)) @ loadings + 0.5 * rng.standard_normal((400, 12))).astype(np.float32)
+    hidden = rng.random(x.shape) < 0.3
+    shown = np.where(hidden, np.float32(np.nan), x)
+    with torch.device("meta"):
+        linear = LinearNetwork(2, (12,))
+    net = GeneratorNetwork(2, network=linear, noise_std=0.1, max_iter=30, verbose=False).fit(shown)
+    assert net.noise_scale_ == 1
+
+    def held(net):
+        return coverage(x, credible_interval(net.impute(shown, n_imputations=39)), hidden)
+
+    assert held(net) < 0.7
+    mean = net.impute(shown)
+    assert net.calibrate(shown) is net
+    assert net.noise_scale_ > 3
+    assert 0.85 < held(net) < 0.95
+    np.testing.assert_array_equal(net.impute(shown), mean)
+    net.save(tmp_path / "net")
+    loaded = GeneratorNetwork.load(tmp_path / "net", network=linear.to_empty(device="cpu"))
+    np.testing.assert_array_equal(loaded.impute(shown, n_imputations=2), net.impute(shown, n_imputations=2))
+
+
+def test_calibration_that_cannot_be_is_refused():
+    x = (np.random.default_rng(0).random((20, 6)) < 0.5).astype(np.float32)
+    net = GeneratorNetwork(2, emission=abpnet.Bernoulli(), max_iter=1, verbose=False).fit(x)
+    with pytest.raises(ValueError, match="no noise"):
+        net.calibrate(x)
+    net = GeneratorNetwork(2, max_iter=1, verbose=False).fit(x)
+    with pytest.raises(ValueError, match="share"):
+        net.calibrate(x, share=1.0)
+    with pytest.raises(ValueError, match="level"):
+        net.calibrate(x, level=0.0)
+    with pytest.raises(ValueError, match="n_chains"):
+        net.impute(np.where(x > 0, x, np.nan), n_chains=0)

@@ -1,14 +1,16 @@
 """Intervals and pooled estimates, where the truth is known."""
 
+from itertools import islice
+
 import numpy as np
 import pytest
 import torch
 
 import abpnet
-from abpnet.explaining import posterior_draws
 from abpnet.networks import VectorNetwork, initialise
 from abpnet.observations import Mask
-from abpnet.uncertainty import Interval, coverage, credible_interval, pool
+from abpnet.posterior import chain_starts, posterior_draws
+from abpnet.uncertainty import Interval, coverage, credible_interval, noise_scale, pool
 
 
 @pytest.mark.parametrize(("n_draws", "level"), [(19, 0.9), (50, 0.9), (9, 0.8), (400, 0.5)])
@@ -32,26 +34,34 @@ def test_coverage_of_some_entries():
 
 
 def test_simulated_data_of_a_known_generator_are_covered():
-    """Hidden entries lie in intervals of level .9 as often as that: sampler, mask and noise are right together.
-
-    Chains start at the true factors, which are a draw from the posterior.
-    """
+    """Hidden entries lie in intervals of level .9 as often as that: starts, sampler, mask, noise."""
     generator = torch.Generator().manual_seed(0)
     network = initialise(VectorNetwork(3, (20,), width=32), generator)
     model = abpnet.GeneratorModel(network, (3,), emission=abpnet.Gaussian(0.2))
-    n = 400
+    n = 1000
     z = model.prior.sample((n, 3), generator)
     with torch.no_grad():
         truth = model.emission.sample(model(z), generator)
     observed = torch.rand(truth.shape, generator=generator) < 0.5
-    chains = posterior_draws(model, torch.where(observed, truth, 0.0), Mask(observed), z, generator)
+    y, seen = torch.where(observed, truth, 0.0), Mask(observed)
+    starts = chain_starts(model, y, seen, abpnet.explaining.explain(model, y, seen, torch.zeros(n, 3)), 4, generator)
     drawn = []
-    for _, factors in zip(range(60), chains, strict=False):
+    for factors in islice(posterior_draws(model, y, seen, starts, generator), 60):
         with torch.no_grad():
             drawn.append(model.emission.sample(model(factors), generator).numpy())
-    found = coverage(truth.numpy(), credible_interval(np.stack(drawn[1:])), ~observed.numpy())
+    found = coverage(truth.numpy(), credible_interval(np.stack(drawn)), ~observed.numpy())
     print(f"coverage {found:.4f}")
     assert 0.87 < found < 0.93
+
+
+@pytest.mark.parametrize("true_scale", [0.0, 0.4, 1.0, 2.5])
+def test_the_scale_of_noise_is_found_from_held_out_entries(true_scale):
+    """Signals that are sure to .5; noise of 1 times the scale."""
+    rng, n = np.random.default_rng(0), 40_000
+    signals, noise = 0.5 * rng.standard_normal((39, n)), rng.standard_normal((39, n))
+    truth = 0.5 * rng.standard_normal(n) + true_scale * rng.standard_normal(n)
+    found = noise_scale(signals, signals + noise, truth)
+    assert found == pytest.approx(true_scale, abs=0.06 + 0.1 * (true_scale == 0))
 
 
 def test_pooled_intervals_hold_the_true_mean_and_those_of_single_imputations_do_not():

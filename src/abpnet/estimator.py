@@ -84,6 +84,7 @@ class GeneratorNetwork(FittedNetwork, ClassNamePrefixFeaturesOutMixin, Transform
         residuals_: The field of the residuals; None = white.
         measurement_noise_: Of measurements of which that field is known: deviation of the noise they have beside it.
         equivalent_noise_: Deviation of the white noise that stands for kriged residuals; None = it is not used.
+        noise_scale_: What the noise of drawn imputations is multiplied by; 1 until `calibrate` finds a better one.
     """
 
     def __init__(
@@ -206,6 +207,7 @@ class GeneratorNetwork(FittedNetwork, ClassNamePrefixFeaturesOutMixin, Transform
             some = chains[:MOST_CHAINS_REGRESSED]
             self.linear_start_ = regress(self.model_, some, self.precision_["precision"])
         self.equivalent_noise_: float | None = None
+        self.noise_scale_ = 1.0
         lines = self.linear_start_ if recipe.residuals == "kriged" and unmasked(observation) == Complete() else None
         if self.residuals_ is not None and lines is not None:
             self.equivalent_noise_ = noise_for(lines, self.residuals_, y, observation)

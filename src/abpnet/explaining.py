@@ -1,4 +1,4 @@
-"""Explaining observations away with fixed weights: posterior modes and draws for any number of examples."""
+"""Explaining observations away with fixed weights: posterior modes for any number of examples."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from abpnet import factor_analysis
 from abpnet.emissions import Emission, Gaussian, Noise
 from abpnet.factor_analysis import FactorAnalysis
-from abpnet.inference import find_mode, langevin, precondition
-from abpnet.model import SCORES_PER_FACTOR, Decoder, GeneratorModel, frozen_decoder
+from abpnet.inference import find_mode
+from abpnet.model import Decoder, GeneratorModel, frozen_decoder
 from abpnet.observations import Complete, Observation, Operator, Projection, as_observation, hide_missing, unmasked
 
 __all__ = [
@@ -26,7 +26,6 @@ __all__ = [
     "linear_measured",
     "linear_start",
     "padded_batches",
-    "posterior_draws",
     "random_starts",
     "regress",
     "weights_device",
@@ -38,7 +37,6 @@ BATCH = 64
 MODE_STEPS = 300
 # Draws of white noise from which the variances of its measurements are told.
 NOISE_DRAWS = 64
-DRAW_STEP_SIZE, STEPS_BEFORE_FIRST_DRAW, STEPS_BETWEEN_DRAWS = 0.5, 40, 4
 
 
 def batch_size(latent_shape: Sequence[int]) -> int:
@@ -143,39 +141,6 @@ def explain(
             z = torch.where(better.view(-1, *[1] * (z.dim() - 1)), rival, z)
         modes[rows] = z[: rows.stop - rows.start].cpu()
     return modes
-
-
-def posterior_draws(
-    model: GeneratorModel,
-    y: Float[Tensor, "n *measured"],
-    observation: Observation,
-    start: Float[Tensor, "n *latent"],
-    generator: torch.Generator,
-    precision: str = "float32",
-) -> Iterator[Float[Tensor, "n *latent"]]:
-    """Latent factors drawn from their posterior by preconditioned Langevin dynamics, without end.
-
-    Args:
-        model: Its weights stay as they are, to the bit.
-        y: Observations, finite everywhere.
-        observation: How they came about.
-        start: Where the chains start, best near the posterior mode.
-        generator: Source of chance, on the model's device.
-        precision: Arithmetic inside the network.
-    """
-    decoder, device = frozen_decoder(model.network, precision), weights_device(model)
-    observation, batches = observation.to(device), []
-    for index in torch.arange(len(y)).split(batch_size(model.latent_shape)):
-        seen, z = observation.select(index), start[index].to(device)
-        root = precondition(model.latent_precision(z, generator, seen, decoder, SCORES_PER_FACTOR))
-        batches.append((partial(model.energy, y=y[index].to(device), observation=seen, decoder=decoder), root, z))
-    n_steps = STEPS_BEFORE_FIRST_DRAW
-    while True:
-        for position, (energy, root, z) in enumerate(batches):
-            moved = langevin(energy, z, step_size=DRAW_STEP_SIZE, n_steps=n_steps, generator=generator, root=root)
-            batches[position] = (energy, root, moved)
-        n_steps = STEPS_BETWEEN_DRAWS
-        yield torch.cat([z.cpu() for _, _, z in batches])
 
 
 def regress(model: GeneratorModel, z: Float[Tensor, "n d"], precision: str = "float32") -> FactorAnalysis:

@@ -14,17 +14,20 @@ from torch import Tensor
 from abpnet.arrays import check_count, check_factors, converter, mean_of, seed_of, to_tensor
 from abpnet.chance import seed_for
 from abpnet.disk import Rows
+from abpnet.emissions import ADDITIVE
 from abpnet.estimator_settings import check_settings, device_of
-from abpnet.explaining import BATCH, decode, explain, linear_start, posterior_draws
+from abpnet.explaining import BATCH, decode, explain, linear_start
 from abpnet.factor_analysis import FactorAnalysis
 from abpnet.imputing import fill_in_draw, fill_in_mean
 from abpnet.likelihood import Annealing, log_likelihood
 from abpnet.model import GeneratorModel
 from abpnet.networks import NonNegative
-from abpnet.observations import Complete, Observation, unmasked
+from abpnet.observations import Complete, Observation, hide_missing, unmasked
+from abpnet.posterior import chain_starts, posterior_draws
 from abpnet.projected_residuals import project
 from abpnet.residuals import ResidualField
 from abpnet.short_chains import short_draws
+from abpnet.uncertainty import noise_scale
 from abpnet.validation import validated
 from abpnet.whitening import whiten
 
@@ -32,6 +35,8 @@ __all__ = ["FittedNetwork"]
 
 # Draws averaged into one posterior mean.
 POSTERIOR_DRAWS = 30
+# Draws from which intervals are calibrated.
+CALIBRATION_DRAWS = 39
 # Examples in memory at once while they are explained; whole batches of `explaining`, so that the bits do not change.
 EXPLAINED_AT_ONCE = 8 * BATCH
 
@@ -48,6 +53,7 @@ class FittedNetwork:
     residuals_: ResidualField | None
     measurement_noise_: float
     equivalent_noise_: float | None
+    noise_scale_: float
 
     def transform(self, X: Any) -> Any:
         """Posterior mode of the latent factors, (n, *latent_shape); NaN in X = missing.
@@ -103,27 +109,91 @@ class FittedNetwork:
             return convert(mean_signal(y, observation, torch.arange(len(y))))
         return convert(seen.posterior_mean(y, observation, self.model_.emission, mean_signal))
 
-    def impute(self, X: Any, n_imputations: int | None = None, random_state: Any = 0, start: Any = None) -> Any:
+    def impute(
+        self,
+        X: Any,
+        n_imputations: int | None = None,
+        random_state: Any = 0,
+        start: Any = None,
+        n_chains: int = 1,
+    ) -> Any:
         """Fill in what is missing: (n, *shape), or (n_imputations, n, *shape).
 
         Args:
             X: (n, *shape), NaN = missing; what is not missing is returned as it came.
-            n_imputations: None = fill in the posterior mean; else that many draws from the posterior, noise included.
+            n_imputations: None = fill in the posterior mean; else that many draws from the posterior, noise included,
+                for `abpnet.uncertainty` (see `calibrate`).
             random_state: Seed of the draws.
             start: (n, *latent_shape) start of the chains, such as `latents_`; the posterior mode by default, or, where
                 residuals were kriged, that of the short chains of `short_chains`.
+            n_chains: Chains of each example, as in `posterior_samples`; of a single one draws are sooner there.
         """
         check_is_fitted(self)
         if n_imputations is not None:
             check_count("n_imputations", n_imputations)
         y, observation, convert = validated(self, X, None)
-        signals = self._draw(y, observation, start, random_state)
+        signals = self._draw(y, observation, start, random_state, n_chains)
         if n_imputations is None:
             mean = mean_of(map(self._mean, islice(signals, POSTERIOR_DRAWS)))
             return convert(fill_in_mean(y, observation, mean, self.residuals_))
         chance = self.residuals_, self.model_.emission, torch.Generator().manual_seed(seed_of(random_state))
-        drawn = [fill_in_draw(y, observation, signal, *chance) for signal in islice(signals, n_imputations)]
+        drawn = [
+            fill_in_draw(y, observation, signal, *chance, self.noise_scale_)
+            for signal in islice(signals, n_imputations)
+        ]
         return convert(torch.stack(drawn))
+
+    def posterior_samples(self, X: Any, n_samples: int = 100, n_chains: int = 4, random_state: Any = 0) -> Any:
+        """Factors drawn from their posterior, (n_samples, n, *latent_shape).
+
+        By Hamiltonian Monte Carlo (see `abpnet.posterior`), chains taking turns; where residuals were kriged, each draw
+        is a chain of its own (see `short_chains`).
+
+        Args:
+            X: (n, *shape), NaN = missing.
+            n_samples: Draws of each example.
+            n_chains: Chains of each example, which start at modes of its posterior, if it has several.
+            random_state: Seed of the draws.
+        """
+        check_is_fitted(self)
+        check_count("n_samples", n_samples)
+        y, observation, convert = validated(self, X, None)
+        draws = self._draw_factors(y, observation, None, random_state, n_chains)
+        return convert(torch.stack([self._without_sign(z) for z in islice(draws, n_samples)]))
+
+    def calibrate(self, X: Any, level: float = 0.9, share: float = 0.1, random_state: Any = 0) -> FittedNetwork:
+        """Scale the noise of imputations so that credible intervals hold hidden entries as often as they should.
+
+        A share of what was observed is hidden and drawn; `noise_scale_` then is what makes intervals of draws hold it
+        as often as their level says (see `uncertainty.noise_scale`). Nothing else changes.
+
+        Args:
+            X: (n, *shape), NaN = missing; some hundred examples, best ones that were not learned from.
+            level: Of the intervals, above 0 and below 1.
+            share: What is hidden of what was observed (of images, whole pixels), above 0 and below 1.
+            random_state: Seed of what is hidden and of the draws.
+
+        Raises:
+            ValueError: If a setting cannot be used, nothing was observed, or the emission is no additive noise.
+        """
+        check_is_fitted(self)
+        if not isinstance(self.model_.emission, ADDITIVE):
+            raise ValueError(f"emission={self.model_.emission!r} has no noise that could be scaled")
+        if not 0 < share < 1:
+            raise ValueError(f"share must be above 0 and below 1, got {share!r}")
+        y, observation, _ = validated(self, X, None)
+        generator = torch.Generator().manual_seed(seed_of(random_state))
+        held = torch.rand(y[:, :1].shape if y.dim() > 2 else y.shape, generator=generator) < share
+        held = held if observation.observed is None else held & observation.observed
+        where = held.expand_as(y).numpy()
+        values, seen = hide_missing(torch.where(held, torch.nan, y), observation)
+        signals, draws = [], []
+        for signal in islice(self._draw(values, seen, None, random_state), CALIBRATION_DRAWS):
+            parts = (values, seen, signal, self.residuals_)
+            signals.append(fill_in_mean(*parts).numpy()[where])
+            draws.append(fill_in_draw(*parts, self.model_.emission, generator).numpy()[where])
+        self.noise_scale_ = noise_scale(np.stack(signals), np.stack(draws), y.numpy()[where], level)
+        return self
 
     def sample(self, n: int = 1, *, latent_shape: Sequence[int] | None = None, random_state: Any = None) -> np.ndarray:
         """New signals f(z), z drawn from the prior, (n, *shape).
@@ -181,17 +251,26 @@ class FittedNetwork:
             modes.append(explain(self.model_, some, seen, start, self.precision_["precision"]))
         return self._without_sign(torch.cat(modes))
 
-    def _draw(self, y: Tensor, observation: Observation, start: Any, random_state: Any) -> Iterator[Tensor]:
+    def _draw(
+        self, y: Tensor, observation: Observation, start: Any, random_state: Any, n_chains: int = 1
+    ) -> Iterator[Tensor]:
         """Signals f(z) of factors drawn from their posterior, without end."""
+        return map(self._decode, self._draw_factors(y, observation, start, random_state, n_chains))
+
+    def _draw_factors(
+        self, y: Tensor, observation: Observation, start: Any, random_state: Any, n_chains: int
+    ) -> Iterator[Tensor]:
+        check_count("n_chains", n_chains)
         generator = torch.Generator(device_of(self.device)).manual_seed(seed_of(random_state))
         precision = self.precision_["precision"]
         if start is None and self.equivalent_noise_ and self.linear_start_ and unmasked(observation) == Complete():
             lines = self.linear_start_, self.equivalent_noise_
-            return map(self._decode, short_draws(self.model_, *lines, y, observation, generator, precision))
+            return short_draws(self.model_, *lines, y, observation, generator, precision)
         z = self._explain(y, observation) if start is None else to_tensor(start)
         check_factors("start", z, self.model_.latent_shape, len(y))
         y, observation = self._whiten(y, observation)
-        return map(self._decode, posterior_draws(self.model_, y, observation, z, generator, precision))
+        starts = chain_starts(self.model_, y, observation, z, n_chains, generator, precision)
+        return posterior_draws(self.model_, y, observation, starts, generator, precision)
 
     def _whiten(self, y: Tensor, observation: Observation, whole: bool = False) -> tuple[Tensor, Observation]:
         field = self.residuals_ if check_settings(self).residuals == "whitened" else None

@@ -40,6 +40,7 @@ def fill_in_draw(
     field: ResidualField | None,
     emission: Emission,
     generator: torch.Generator,
+    noise_scale: float = 1.0,
 ) -> Float[Tensor, "n *shape"]:
     """What was observed, and elsewhere the signal plus a draw of its residual given the observed ones.
 
@@ -50,7 +51,11 @@ def fill_in_draw(
         field: Of the residuals; None = the emission's white noise.
         emission: Of the model.
         generator: Source of chance.
+        noise_scale: What the deviation of that residual from its conditional mean is multiplied by.
     """
     if field is None or observation.observed is None:
-        return fill_in(y, observation, emission.sample(signal, generator))
-    return fill_in(y, observation, signal + conditional_draw(field, y - signal, observation.observed, generator))
+        drawn, expected = emission.sample(signal, generator), emission.mean(signal)
+        # Entries of discrete emissions are no sums of two parts.
+        return fill_in(y, observation, drawn if noise_scale == 1 else expected + noise_scale * (drawn - expected))
+    wider = ResidualField(field.spectrum * noise_scale**2)
+    return fill_in(y, observation, signal + conditional_draw(wider, y - signal, observation.observed, generator))

@@ -64,6 +64,7 @@ def save(estimator: Any, folder: Path) -> None:
         **described,
         "equivalent_noise": estimator.equivalent_noise_,
         "measurement_noise": estimator.measurement_noise_,
+        "noise_scale": estimator.noise_scale_,
         "precision": estimator.precision_,
         "history": estimator.history_,
     }
@@ -131,6 +132,7 @@ def _build(
     estimator.residuals_ = ResidualField(tensors["residuals"]) if "residuals" in tensors else None
     estimator.equivalent_noise_ = facts.get("equivalent_noise")
     estimator.measurement_noise_ = facts.get("measurement_noise", 0.0)
+    estimator.noise_scale_ = facts.get("noise_scale", 1.0)
     estimator.signal_shape_ = tuple(facts["signal_shape"])
     estimator.n_features_in_ = facts["n_features_in"]
     estimator.precision_, estimator.history_ = dict(facts["precision"]), list(facts["history"])

@@ -8,8 +8,10 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy.stats import t as student
 
-__all__ = ["Interval", "Pooled", "coverage", "credible_interval", "pool"]
+__all__ = ["Interval", "Pooled", "coverage", "credible_interval", "noise_scale", "pool"]
 
+# The largest scale of noise that is looked for, and halvings of the interval it lies in.
+LARGEST_SCALE, HALVINGS = 20.0, 20
 # Imputations from which their spread can be told.
 FEWEST_IMPUTATIONS = 2
 
@@ -71,6 +73,33 @@ def coverage(
     if not inside.size:
         raise ValueError("there are no entries to look at")
     return float(inside.mean())
+
+
+def noise_scale(
+    signals: Float[np.ndarray, "m k"],
+    draws: Float[np.ndarray, "m k"],
+    truth: Float[np.ndarray, "k"],
+    level: float = 0.9,
+) -> float:
+    """What noise is to be multiplied by for intervals to hold the truth as often as their level says; 0 to 20.
+
+    The intervals are those of `signals + scale (draws - signals)`: what the factors leave open stays as it is.
+
+    Args:
+        signals: What m draws expect of k entries.
+        draws: The same with noise.
+        truth: The entries, which none of the draws has seen.
+        level: Of the intervals, above 0 and below 1.
+
+    Raises:
+        ValueError: If the level is none, or there are no entries or too few draws for it.
+    """
+    low, high = 0.0, LARGEST_SCALE
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        held = coverage(truth, credible_interval(signals + middle * (draws - signals), level))
+        low, high = (middle, high) if held < level else (low, middle)
+    return (low + high) / 2
 
 
 class Pooled(NamedTuple):

@@ -20,17 +20,19 @@ from abpnet.errors import InputError
 from abpnet.estimator import GeneratorNetwork
 from abpnet.progress import show_stage
 from abpnet.runs import RunFolder
+from abpnet.tasks import certainty
 from abpnet.tasks.recovery import (
     OURS,
     Part,
     RecoverySettings,
     read_images,
     recover_parts,
+    scale_of,
     split,
     table_row,
     write_recovery,
 )
-from abpnet.tasks.session import learn, new_network
+from abpnet.tasks.session import check_number, learn, new_network
 from abpnet.whitening import is_pixelwise
 
 __all__ = ["CompleteSettings", "run"]
@@ -39,6 +41,7 @@ __all__ = ["CompleteSettings", "run"]
 BOUND_SAMPLES = 5
 # The share of observed pixels up to which factors are learned from whitened residuals.
 SCARCE = 0.2
+MOST_DRAWS = 10_000
 EXPLANATION = (
     "Error on hidden pixels: mean absolute difference as a fraction of the dynamic range; PSNR in dB. "
     "All methods saw the same observed pixels. The auto-encoder learned for as many seconds as ours, or as many passes "
@@ -71,6 +74,17 @@ class CompleteSettings(RecoverySettings):
     mirror: bool = False
     """Learn from the mirror image of every image as well, and complete both: for faces and the like, which could be
     either; not for writing."""
+
+    draws: int = 39
+    """Draws from the posterior of each image shown in the report, which tell how sure its hidden pixels are; 0 = none,
+    else 19 or more."""
+
+    def check(self) -> None:
+        """Refuse settings that cannot be used."""
+        super().check()
+        check_number("--draws", self.draws, 0, MOST_DRAWS)
+        if 0 < self.draws < certainty.FEWEST_DRAWS:
+            raise InputError(f"--draws must be 0 or at least {certainty.FEWEST_DRAWS}, got {self.draws}")
 
     def recipe(self, observed: np.ndarray) -> str:
         """Name of the recipe; auto = whitened where few pixels, all whole, were observed, kriged elsewhere."""
@@ -169,4 +183,14 @@ def run(settings: CompleteSettings, folder: RunFolder) -> dict[str, Any]:
     table = _table(settings, network, parts, folder.metrics()[-1]["seconds"])
     explanation = EXPLANATION + MIRRORED * settings.mirror
     title = f"{len(parts[0].truth)} incomplete images: {settings.source}"
-    return write_recovery(settings, folder, network, parts, table, title, explanation, "coloured = not observed")
+    more: dict[str, list[str]] = {}
+    found: dict[str, Any] = {}
+    if settings.draws and np.isnan(observed).any():
+        certainty.calibrate(network, folder, parts, settings.seed)
+        found["noise_scale"] = network.noise_scale_
+        for part in parts:
+            if len(part.truth):
+                drawn = certainty.describe(network, folder, part, settings.draws, settings.seed, scale_of(part.truth))
+                more[f"How sure: {part.name}"], found[f"uncertainty, {part.name}"] = drawn
+    caption = "coloured = not observed"
+    return write_recovery(settings, folder, network, parts, table, title, explanation, caption, more) | found

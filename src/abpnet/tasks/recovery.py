@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ __all__ = [
     "read_images",
     "read_whole_images",
     "recover_parts",
+    "scale_of",
     "score",
     "split",
     "table_row",
@@ -209,6 +210,11 @@ def table_row(
     return row | {"seconds": round(seconds, 1)}
 
 
+def scale_of(images: np.ndarray) -> int:
+    """The side of the square that a pixel of an image becomes, so that small images can be seen."""
+    return max(1, 64 // images.shape[-1])
+
+
 def _show(run: RunFolder, part: Part, scale: int, caption: str) -> str:
     rows = {"original": part.truth, "observed": part.shown, "recovered": part.recovered}
     if not part.scored.any():
@@ -233,6 +239,7 @@ def write_recovery(
     title: str,
     explanation: str,
     caption: str,
+    more: Mapping[str, list[str]] | None = None,
 ) -> dict[str, Any]:
     """Write pictures, samples and the report.
 
@@ -245,11 +252,12 @@ def write_recovery(
         title: Of the report.
         explanation: What the table's figures mean.
         caption: How the observed is shown.
+        more: Sections of the report on the experiment's own findings.
 
     Returns:
         What stands in result.json.
     """
-    scale = max(1, 64 // parts[0].truth.shape[-1])
+    scale = scale_of(parts[0].truth)
     sections: dict[str, list[str]] = {}
     for part in parts:
         if len(part.truth):
@@ -263,6 +271,7 @@ def write_recovery(
     if table:
         result["table"] = list(table)
         sections["Comparison"] = [report.table(table, ours=OURS), report.paragraph(explanation)]
+    sections |= more or {}
     sections["Learning"] = curves(folder)
     sections["How to get this again"] = reproduction(settings, folder)
     report.write_report(folder.path / "report.html", title, sections)
