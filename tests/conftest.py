@@ -39,7 +39,7 @@ def completed(data, tmp_path_factory):
     return out
 
 
-@pytest.fixture(scope="module", params=["default", "kriged", "whitened"])
+@pytest.fixture(scope="module", params=["default", "kriged", "patches", "whitened"])
 def fitted(request):
     """Six passes are one more than those with white residuals."""
     import torch

@@ -37,6 +37,7 @@ FLOORS = [
         "cochlea",
         "lattice",
         "residuals",
+        "baselines.inpainting",
     },
     {
         "networks.vectors",
@@ -56,7 +57,7 @@ FLOORS = [
         "inference.energies",
         "inference.adapting",
     },
-    {"networks.videos", "inference.langevin_dynamics", "inference.hamiltonian_dynamics", "inference.modes"},
+    {"patches", "networks.videos", "inference.langevin_dynamics", "inference.hamiltonian_dynamics", "inference.modes"},
     {
         "model",
         "decoders",
@@ -71,7 +72,6 @@ FLOORS = [
         "data.variations",
         "data.sounds",
         "baselines",
-        "baselines.inpainting",
         "baselines.quilting",
         "baselines.spectral_noise",
         "baselines.linear_dynamics",

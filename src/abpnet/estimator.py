@@ -16,7 +16,7 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
-from abpnet import saving
+from abpnet import patches, saving
 from abpnet.arrays import check_factors, seed_of, signal_shape, to_tensor
 from abpnet.disk import Rows
 from abpnet.emissions import ADDITIVE, Emission
@@ -36,6 +36,7 @@ from abpnet.learning_state import Iteration
 from abpnet.model import GeneratorModel
 from abpnet.networks import NonNegative, chosen_network
 from abpnet.observations import Complete, Observation, unmasked
+from abpnet.patches import PatchField
 from abpnet.precision import try_precisions
 from abpnet.priors import Prior
 from abpnet.recipes import Recipe
@@ -48,6 +49,8 @@ __all__ = ["GeneratorNetwork"]
 
 # Chains that the linear start of inference is regressed on, at most.
 MOST_CHAINS_REGRESSED = 2000
+# Images that a field of patches is learned from.
+MOST_IMAGES_IN_PATCHES = 400
 
 
 class GeneratorNetwork(FittedNetwork, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -82,6 +85,7 @@ class GeneratorNetwork(FittedNetwork, ClassNamePrefixFeaturesOutMixin, Transform
         n_iter_: Iterations run.
         precision_: The precision used, and what the trial found.
         residuals_: The field of the residuals; None = white.
+        patches_: What the smooth part of signals leaves unexplained, patch by patch; None = it is not used.
         measurement_noise_: Of measurements of which that field is known: deviation of the noise they have beside it.
         equivalent_noise_: Deviation of the white noise that stands for kriged residuals; None = it is not used.
         noise_scale_: What the noise of drawn imputations is multiplied by; 1 until `calibrate` finds a better one.
@@ -198,7 +202,8 @@ class GeneratorNetwork(FittedNetwork, ClassNamePrefixFeaturesOutMixin, Transform
         self.latents_ = chains.numpy()
         self.residuals_: ResidualField | None = self.state_.residuals
         self.measurement_noise_ = 0.0
-        if recipe.residuals == "kriged" or (recipe.residuals == "whitened" and self.residuals_ is None):
+        carried = recipe.residuals in ("kriged", "patches")
+        if carried or (recipe.residuals == "whitened" and self.residuals_ is None):
             estimate = estimate_residuals(self.state_, y, observation, self.precision_["precision"])
             self.residuals_, self.measurement_noise_ = estimate
         self.model_.load_state_dict(self.state_.averaged, strict=False)
@@ -208,9 +213,22 @@ class GeneratorNetwork(FittedNetwork, ClassNamePrefixFeaturesOutMixin, Transform
             self.linear_start_ = regress(self.model_, some, self.precision_["precision"])
         self.equivalent_noise_: float | None = None
         self.noise_scale_ = 1.0
-        lines = self.linear_start_ if recipe.residuals == "kriged" and unmasked(observation) == Complete() else None
+        of_images = carried and unmasked(observation) == Complete()
+        lines = self.linear_start_ if of_images else None
         if self.residuals_ is not None and lines is not None:
             self.equivalent_noise_ = noise_for(lines, self.residuals_, y, observation)
+        self.patches_: PatchField | None = None
+        if recipe.residuals == "patches" and of_images and self.residuals_ is not None:
+            self.patches_ = self._fit_patches(y, observation)
+
+    def _fit_patches(self, y: Rows, observation: Observation) -> PatchField:
+        """The field of patches of some images drawn at random, at their chains."""
+        generator = torch.Generator().manual_seed(0)
+        rows = torch.randperm(len(y), generator=generator)[:MOST_IMAGES_IN_PATCHES]
+        images, observed = y[rows].cpu(), observation.select(rows).observed
+        observed = torch.ones(1, 1, *images.shape[2:], dtype=torch.bool) if observed is None else observed
+        signal = self._decode(torch.from_numpy(self.latents_)[rows])
+        return patches.fit(images, patches.pixels_of(observed, images.shape), signal, generator)
 
     # ---- files ----
 

@@ -18,11 +18,12 @@ from abpnet.emissions import ADDITIVE
 from abpnet.estimator_settings import check_settings, device_of
 from abpnet.explaining import BATCH, decode, explain, linear_start
 from abpnet.factor_analysis import FactorAnalysis
-from abpnet.imputing import fill_in_draw, fill_in_mean
+from abpnet.imputing import Field, fill_in_draw, fill_in_mean, fill_in_parts
 from abpnet.likelihood import Annealing, log_likelihood
 from abpnet.model import GeneratorModel
 from abpnet.networks import NonNegative
 from abpnet.observations import Complete, Observation, hide_missing, unmasked
+from abpnet.patches import PatchField
 from abpnet.posterior import chain_starts, posterior_draws
 from abpnet.projected_residuals import project
 from abpnet.residuals import ResidualField
@@ -36,7 +37,7 @@ __all__ = ["FittedNetwork"]
 # Draws averaged into one posterior mean.
 POSTERIOR_DRAWS = 30
 # Draws from which intervals are calibrated.
-CALIBRATION_DRAWS = 39
+CALIBRATION_DRAWS = 19
 # Examples in memory at once while they are explained; whole batches of `explaining`, so that the bits do not change.
 EXPLAINED_AT_ONCE = 8 * BATCH
 
@@ -51,6 +52,7 @@ class FittedNetwork:
     precision_: dict[str, Any]
     linear_start_: FactorAnalysis | None
     residuals_: ResidualField | None
+    patches_: PatchField | None
     measurement_noise_: float
     equivalent_noise_: float | None
     noise_scale_: float
@@ -135,8 +137,8 @@ class FittedNetwork:
         signals = self._draw(y, observation, start, random_state, n_chains)
         if n_imputations is None:
             mean = mean_of(map(self._mean, islice(signals, POSTERIOR_DRAWS)))
-            return convert(fill_in_mean(y, observation, mean, self.residuals_))
-        chance = self.residuals_, self.model_.emission, torch.Generator().manual_seed(seed_of(random_state))
+            return convert(fill_in_mean(y, observation, mean, self._field))
+        chance = self._field, self.model_.emission, torch.Generator().manual_seed(seed_of(random_state))
         drawn = [
             fill_in_draw(y, observation, signal, *chance, self.noise_scale_)
             for signal in islice(signals, n_imputations)
@@ -187,11 +189,12 @@ class FittedNetwork:
         held = held if observation.observed is None else held & observation.observed
         where = held.expand_as(y).numpy()
         values, seen = hide_missing(torch.where(held, torch.nan, y), observation)
-        signals, draws = [], []
+        signals: list[np.ndarray] = []
+        draws: list[np.ndarray] = []
         for signal in islice(self._draw(values, seen, None, random_state), CALIBRATION_DRAWS):
-            parts = (values, seen, signal, self.residuals_)
-            signals.append(fill_in_mean(*parts).numpy()[where])
-            draws.append(fill_in_draw(*parts, self.model_.emission, generator).numpy()[where])
+            parts = fill_in_parts(values, seen, signal, self._field, self.model_.emission, generator)
+            for kept, part in zip((signals, draws), parts, strict=True):
+                kept.append(part.numpy()[where])
         self.noise_scale_ = noise_scale(np.stack(signals), np.stack(draws), y.numpy()[where], level)
         return self
 
@@ -220,7 +223,7 @@ class FittedNetwork:
         """`log p(x)` of what was observed of each example, (n,), in nats: a lower bound on average.
 
         By annealed importance sampling (see `likelihood`), no row depending on another. Of densities, so that it can be
-        above 0; fields of residuals (recipes "kriged" and "whitened") count as white noise.
+        above 0; fields of residuals (recipes "kriged", "patches" and "whitened") count as white noise.
 
         Args:
             X: (n, *shape), NaN = missing.
@@ -275,6 +278,11 @@ class FittedNetwork:
     def _whiten(self, y: Tensor, observation: Observation, whole: bool = False) -> tuple[Tensor, Observation]:
         field = self.residuals_ if check_settings(self).residuals == "whitened" else None
         return whiten(y, observation, field, self.model_.emission, whole=whole)
+
+    @property
+    def _field(self) -> Field:
+        """What hidden entries are filled in by."""
+        return self.residuals_ if self.patches_ is None else self.patches_
 
     def _without_sign(self, z: Tensor) -> Tensor:
         return z.abs() if isinstance(self.model_.network, NonNegative) else z

@@ -12,7 +12,7 @@ CHOICES = {
     "start": ("prior", "linear"),
     "optimizer": ("adam", "sgd"),
     "inference": ("langevin", "metropolis"),
-    "residuals": ("white", "kriged", "whitened"),
+    "residuals": ("white", "kriged", "patches", "whitened"),
 }
 # Whole numbers where the least one is.
 LEAST = {
@@ -69,8 +69,9 @@ class Recipe:
             `preconditioned` and `temperature`.
         residuals: What residuals of images (channels, height, width) are taken for: "white" noise; "kriged" = that, but
             after learning a Gaussian field, which carries them to hidden entries (see `residuals`) and from indirect
-            data to the images behind (see `projected_residuals`); "whitened" = such a field while learning as well (see
-            `whitening`), but of indirect data after it. Those of other signals are white.
+            data to the images behind (see `projected_residuals`); "patches" = that, and for hidden pixels of images a
+            mixture of fields, patch by patch, which knows edges (see `patches`); "whitened" = a field while learning as
+            well (see `whitening`), but of indirect data after it. Those of other signals are white.
         held_out: Side of a square of each image, as a share of the shorter side, that its factors do not see while
             learning, but have to predict (see `holding_out`): anywhere, another one in every iteration. 0 = none. Other
             signals and indirect data have none.
@@ -90,7 +91,7 @@ class Recipe:
     average_decay: float
     learn_noise: bool
     inference: Literal["langevin", "metropolis"] = "langevin"
-    residuals: Literal["white", "kriged", "whitened"] = "white"
+    residuals: Literal["white", "kriged", "patches", "whitened"] = "white"
     held_out: float = 0.0
     warm_up: int = 0
     full_rate_inputs: int | None = None
@@ -246,6 +247,8 @@ RECIPES["indirect"] = replace(
 )
 # Images with hidden pixels: their observed neighbours tell about them.
 RECIPES["kriged"] = replace(RECIPES["partial"], residuals="kriged", held_out=0.7)
+# Holes smaller than patches: neighbours tell most about them.
+RECIPES["patches"] = replace(RECIPES["kriged"], residuals="patches")
 # Images of which little is observed: factors that take neighbours for independent witnesses believe them too much.
 RECIPES["whitened"] = replace(RECIPES["partial"], residuals="whitened")
 # Pieces of a photograph come from here or from there: choices, which have no gradient.

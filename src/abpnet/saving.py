@@ -17,6 +17,7 @@ from abpnet.estimator_settings import NON_NEGATIVE, device_of
 from abpnet.factor_analysis import FactorAnalysis
 from abpnet.model import GeneratorModel
 from abpnet.networks import NonNegative, build_network, describe_network
+from abpnet.patches import PatchField
 from abpnet.recipes import Recipe
 from abpnet.residuals import ResidualField
 from abpnet.runs import FACTS, TENSORS, by_part, read_folder, write_folder
@@ -44,6 +45,8 @@ def save(estimator: Any, folder: Path) -> None:
         tensors |= {f"linear.{name}": tensor for name, tensor in estimator.linear_start_._asdict().items()}
     if estimator.residuals_ is not None:
         tensors["residuals"] = estimator.residuals_.spectrum
+    if estimator.patches_ is not None:
+        tensors |= {f"patches.{name}": tensor for name, tensor in estimator.patches_._asdict().items()}
     settings = estimator.get_params(deep=False)
     settings["network"] = describe_network(model.network)
     try:
@@ -130,6 +133,7 @@ def _build(
     estimator.latents_ = tensors["latents"].numpy()
     estimator.linear_start_ = FactorAnalysis(**parts["linear"]) if parts["linear"] else None
     estimator.residuals_ = ResidualField(tensors["residuals"]) if "residuals" in tensors else None
+    estimator.patches_ = PatchField(**parts["patches"]) if parts["patches"] else None
     estimator.equivalent_noise_ = facts.get("equivalent_noise")
     estimator.measurement_noise_ = facts.get("measurement_noise", 0.0)
     estimator.noise_scale_ = facts.get("noise_scale", 1.0)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Float
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
 
-__all__ = ["biharmonic"]
+__all__ = ["biharmonic", "fill_smoothly"]
 
 # The time grows with the hidden pixels, 0.1 ms each; more images than this many belong to are left out.
 MOST_HIDDEN = 10**7
@@ -39,3 +41,15 @@ def biharmonic(images: Float[np.ndarray, "n c h w"]) -> tuple[str, Float[np.ndar
     for index in range(n):
         filled[index] = _fill(images[index])
     return "biharmonic inpainting" + (f", first {n:,} images" if n < len(images) else ""), filled
+
+
+def fill_smoothly(y: Float[Tensor, "n c h w"], observed: Bool[Tensor, "n 1 h w"]) -> Float[Tensor, "n c h w"]:
+    """The same of tensors, however many pixels are hidden; an image without observed pixels becomes grey.
+
+    Args:
+        y: Images, finite everywhere; hidden pixels do not matter.
+        observed: Which pixels were observed.
+    """
+    holes = torch.where(observed, y, torch.nan).numpy()
+    filled = [_fill(image) if seen.any() else np.zeros_like(image) for image, seen in zip(holes, observed, strict=True)]
+    return torch.from_numpy(np.stack(filled).astype(np.float32))

@@ -19,7 +19,7 @@ LEVEL = 0.9
 # Of an interval of that level.
 FEWEST_DRAWS = 19
 # Images whose observed pixels the width of intervals is taken from, and the fewest new ones that do for it.
-MOST_CALIBRATING, ENOUGH_NEW = 100, 10
+MOST_CALIBRATING, ENOUGH_NEW = 30, 10
 # Observed values below which nothing can be said about the width of intervals.
 FEWEST_OBSERVED = 1000
 CAPTION = (

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import torch
 import tyro
+from scipy.ndimage import distance_transform_edt
 
 from abpnet.baselines import vae
 from abpnet.baselines.imputers import IMPUTERS, impute_by
@@ -18,6 +19,7 @@ from abpnet.baselines.inpainting import biharmonic
 from abpnet.data.masks import draw_mask
 from abpnet.errors import InputError
 from abpnet.estimator import GeneratorNetwork
+from abpnet.patches import SIDE
 from abpnet.progress import show_stage
 from abpnet.runs import RunFolder
 from abpnet.tasks import certainty
@@ -42,6 +44,9 @@ BOUND_SAMPLES = 5
 # The share of observed pixels up to which factors are learned from whitened residuals.
 SCARCE = 0.2
 MOST_DRAWS = 10_000
+# Pixels from hidden to observed ones, on average, up to which patches carry residuals; images that are looked at; and
+# patches that fit into each side of an image.
+CLOSE, IMAGES_LOOKED_AT, FEWEST_PATCHES = 2.5, 50, 4
 EXPLANATION = (
     "Error on hidden pixels: mean absolute difference as a fraction of the dynamic range; PSNR in dB. "
     "All methods saw the same observed pixels. The auto-encoder learned for as many seconds as ours, or as many passes "
@@ -68,9 +73,10 @@ class CompleteSettings(RecoverySettings):
     mask: str = "nan"
     """What to hide: pepper:FRACTION[:BLOCK], region:SIDE, a black (hidden) and white FILE.png, or nan = nothing more
     than what is missing already."""
-    residuals: Literal["auto", "white", "kriged", "whitened"] = "auto"
+    residuals: Literal["auto", "white", "kriged", "patches", "whitened"] = "auto"
     """How what the factors leave unexplained varies from pixel to pixel: white = without relation; kriged = neighbours
-    tell about hidden pixels; whitened = the factors allow for that as well, which pays where little is observed."""
+    tell about hidden pixels; patches = and know of edges, for holes smaller than 8 pixels; whitened = the factors allow
+    for neighbours as well, which pays where little is observed."""
     mirror: bool = False
     """Learn from the mirror image of every image as well, and complete both: for faces and the like, which could be
     either; not for writing."""
@@ -87,11 +93,24 @@ class CompleteSettings(RecoverySettings):
             raise InputError(f"--draws must be 0 or at least {certainty.FEWEST_DRAWS}, got {self.draws}")
 
     def recipe(self, observed: np.ndarray) -> str:
-        """Name of the recipe; auto = whitened where few pixels, all whole, were observed, kriged elsewhere."""
+        """Name of the recipe; auto = whitened where few pixels, all whole, were observed, else patches or kriged."""
         if self.residuals == "auto":
             seen = torch.from_numpy(~np.isnan(observed))
-            return "whitened" if is_pixelwise(seen) and float(seen.float().mean()) <= SCARCE else "kriged"
+            if not is_pixelwise(seen):
+                return "kriged"
+            if float(seen.float().mean()) <= SCARCE:
+                return "whitened"
+            return "patches" if _has_small_holes(seen[:, 0].numpy()) else "kriged"
         return "partial" if self.residuals == "white" else self.residuals
+
+
+def _has_small_holes(observed: np.ndarray) -> bool:
+    """Whether hidden pixels of (n, height, width) are mostly close to observed ones, in images of several patches."""
+    if min(observed.shape[1:]) < FEWEST_PATCHES * SIDE or observed.all():
+        return False
+    some = observed[:IMAGES_LOOKED_AT]
+    distances = np.stack([distance_transform_edt(~image) for image in some])
+    return bool(distances[~some].mean() < CLOSE) if (~some).any() else False
 
 
 def _by_auto_encoder(

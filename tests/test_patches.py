@@ -1,0 +1,128 @@
+"""The field of patches: exact for one kind, better than one stationary field where there are several, and calibrated."""
+
+import numpy as np
+import pytest
+import torch
+
+from abpnet import patches, residuals
+from abpnet.errors import InputError
+from abpnet.patches import PatchField, conditional_draw, conditional_mean, fit, pixels_of
+from abpnet.uncertainty import coverage, credible_interval
+
+
+def seeded(seed):
+    return torch.Generator().manual_seed(seed)
+
+
+def smooth_covariance(side, down, along):
+    """Of a field that is smooth over so many pixels down and along."""
+    place = torch.cartesian_prod(torch.arange(side), torch.arange(side)).double()
+    far = (place[:, None] - place[None]) / torch.tensor([down, along])
+    return torch.exp(-0.5 * far.square().sum(2)) + 1e-2 * torch.eye(side**2)
+
+
+def two_textures(n, side=24, seed=0):
+    """Half of the images striped down, half along, and which pixels are observed."""
+    draws = []
+    for lengths in ((6.0, 0.8), (0.8, 6.0)):
+        root = torch.linalg.cholesky(smooth_covariance(side, *lengths)).float()
+        draws.append((root @ torch.randn(side**2, n // 2, generator=seeded(seed))).T)
+    images = 0.3 * torch.cat(draws).unflatten(1, (1, side, side))
+    return images, torch.rand(n, 1, side, side, generator=seeded(seed + 1)) < 0.5
+
+
+@pytest.fixture(scope="module")
+def textures():
+    images, observed = two_textures(40)
+    field = fit(torch.where(observed, images, 0.0), observed, torch.zeros_like(images), seeded(2))
+    return field, *two_textures(10, seed=5)
+
+
+def test_hidden_pixels_of_one_patch_are_their_exact_conditional_mean():
+    covariance = smooth_covariance(8, 2.0, 1.0)
+    root = torch.linalg.cholesky(covariance)
+    one = torch.ones(1, 1)
+    field = PatchField(one, torch.ones(1), covariance.float()[None, None], root.float()[None, None])
+    y = (root @ torch.randn(64, 3, generator=seeded(0)).double()).T
+    observed = torch.rand(3, 1, 8, 8, generator=seeded(1)) < 0.5
+    images = y.float().view(3, 1, 8, 8)
+    found = conditional_mean(field, torch.where(observed, images, 7.0), observed, torch.zeros_like(images))
+    for index in range(3):
+        seen = observed[index].flatten()
+        weights = torch.linalg.solve(covariance[seen][:, seen], covariance[seen])
+        expected = (y[index, seen] @ weights).float()
+        torch.testing.assert_close(found[index].flatten(), expected, rtol=1e-3, atol=1e-3)
+
+
+def test_several_kinds_are_found_and_beat_one_field_for_all(textures):
+    field, images, observed = textures
+    assert len(field.weights) > 4
+    shown = torch.where(observed, images, 0.0)
+    training, seen = two_textures(40)
+    stationary = residuals.estimate(torch.where(seen, training, 0.0), seen)
+    by_one = residuals.conditional_mean(stationary, shown, observed)
+    by_patches = conditional_mean(field, shown, observed, torch.zeros_like(images))
+    errors = [float((guess - images)[~observed].square().mean()) for guess in (by_one, by_patches)]
+    assert errors[1] < 0.9 * errors[0], errors
+    assert torch.equal(by_patches, conditional_mean(field, shown, observed, torch.zeros_like(images)))
+
+
+def test_draws_scatter_as_much_as_hidden_pixels_do_and_keep_observed_ones(textures):
+    field, images, observed = textures
+    shown, nothing, chance = torch.where(observed, images, 0.0), torch.zeros_like(images), seeded(3)
+    drawn = [conditional_draw(field, shown, observed, nothing, chance) for _ in range(39)]
+    draws = torch.stack([one.mean + one.deviation for one in drawn])
+    held = coverage(images.numpy(), credible_interval(draws.numpy()), (~observed).numpy())
+    print(f"coverage {held:.3f}")
+    assert 0.85 < held < 0.97
+    torch.testing.assert_close(draws[:, observed], images[observed].expand(39, -1), rtol=0, atol=2e-3)
+    mean = conditional_mean(field, shown, observed, nothing)
+    off = (torch.stack([one.mean for one in drawn]).mean(0) - mean)[~observed].std()
+    assert off < 0.5 * (mean - images)[~observed].std(), "tilings agree on average"
+
+
+@pytest.mark.parametrize("junk", [float("nan"), 1e30])
+def test_hidden_pixels_never_matter_and_no_image_depends_on_another(textures, junk):
+    field, images, observed = textures
+    signal = torch.randn(images.shape, generator=seeded(4))
+    shown = torch.where(observed, images, 0.0)
+    filled = torch.where(observed, images, junk)
+    expected = conditional_mean(field, shown, observed, signal)
+    assert torch.equal(conditional_mean(field, filled, observed, signal), expected)
+    for rows in (slice(3, 4), slice(2, 9)):
+        assert torch.equal(conditional_mean(field, shown[rows], observed[rows], signal[rows]), expected[rows])
+    drawn = [conditional_draw(field, y, observed, signal, seeded(5)) for y in (shown, filled)]
+    assert torch.equal(drawn[0].mean, drawn[1].mean)
+    assert torch.equal(drawn[0].deviation, drawn[1].deviation)
+    fits = [fit(y, observed, signal, seeded(6)) for y in (shown, filled)]
+    assert all(torch.equal(a, b) for a, b in zip(*fits, strict=True))
+
+
+def test_colours_err_together_and_images_may_be_small_or_empty():
+    grey, _ = two_textures(8, side=6)
+    images = torch.cat([grey, 0.9 * grey, -grey], 1)
+    observed = torch.rand(8, 1, 6, 6, generator=seeded(7)) < 0.6
+    observed[0] = False
+    shown = torch.where(observed, images, 0.0)
+    signal = 0.1 * torch.ones_like(images)
+    field = fit(shown, observed, signal, seeded(8))
+    assert field.side == 6
+    mean = conditional_mean(field, shown, observed, signal)
+    assert mean.isfinite().all()
+    torch.testing.assert_close(mean[0], signal[0], rtol=0, atol=1e-5)
+    assert abs(float(field.colours[:, 0] @ torch.tensor([1.0, 0.9, -1.0])) / np.sqrt(2.81)) > 0.99
+
+
+def test_only_the_smooth_part_of_signals_is_their_mean():
+    signal = torch.ones(1, 1, 32, 32)
+    torch.testing.assert_close(patches.smooth(signal), signal)
+    checkered = signal * (-1) ** (torch.arange(32)[:, None] + torch.arange(32))
+    assert patches.smooth(checkered)[..., 8:-8, 8:-8].abs().max() < 5e-3
+
+
+def test_pixels_that_are_observed_in_some_channels_only_are_refused():
+    observed = torch.ones(2, 3, 4, 4, dtype=torch.bool)
+    assert pixels_of(observed[:1, :1], (2, 3, 4, 4)).shape == (2, 1, 4, 4)
+    observed[0, 1, 2, 2] = False
+    with pytest.raises(InputError, match="kriged"):
+        pixels_of(observed, (2, 3, 4, 4))
