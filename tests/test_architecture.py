@@ -104,7 +104,7 @@ FLOORS = [
     },
     {"validation", "analysis_figures"},
     {"saving", "progress", "fitted"},
-    {"estimator"},
+    {"estimator", "motion"},
     {"tasks", "tasks.session", "dynamic_textures"},
     {"tasks.recovery", "tasks.synthesis"},
     {"tasks.certainty"},

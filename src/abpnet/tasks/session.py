@@ -121,8 +121,9 @@ class Interrupted(Exception):
         exit_code: 128 + the signal's number.
     """
 
-    def __init__(self, run: RunFolder, iteration: int, signal_number: int) -> None:
-        super().__init__(f"stopped after iteration {iteration}, nothing is lost; go on with: abpnet resume {run.path}")
+    def __init__(self, path: Path, iteration: int, signal_number: int) -> None:
+        super().__init__(f"stopped after iteration {iteration}, nothing is lost; go on with: abpnet resume {path}")
+        self.iteration, self.signal_number = iteration, signal_number
         self.exit_code = 128 + signal_number
 
 
@@ -203,7 +204,13 @@ def _keep_recipe(network: GeneratorNetwork, run: RunFolder) -> None:
 
 
 def learn(
-    network: GeneratorNetwork, data: np.ndarray, run: RunFolder, *, title: str, observation: Any = None
+    network: GeneratorNetwork,
+    data: np.ndarray,
+    run: RunFolder,
+    *,
+    title: str,
+    observation: Any = None,
+    start: np.ndarray | None = None,
 ) -> GeneratorNetwork:
     """Fit inside a run folder: progress, one row of metrics per iteration, checkpoints, and the finished model.
 
@@ -216,6 +223,7 @@ def learn(
         run: Where everything is written.
         title: What the progress line says.
         observation: How the data came about.
+        start: Where the chains start; as the recipe says by default.
 
     Raises:
         InputError: If the checkpoint or the recipe of an earlier session is damaged.
@@ -230,7 +238,8 @@ def learn(
     precision = run.config.get("precision")
     if precision is not None:  # a trial may choose otherwise on a busy machine; a run keeps its first choice
         network.set_params(precision=precision["precision"])
-    with delay_interruption() as interruption, closing(network.iterations(data, observation, checkpoint)) as iterations:
+    learning = network.iterations(data, observation, checkpoint, start)
+    with delay_interruption() as interruption, closing(learning) as iterations:
         shown = show_progress(
             iterations,
             title=title,
@@ -250,7 +259,7 @@ def learn(
                 run.save_checkpoint(iteration.iteration, network.state_.tensors(), network.state_.facts())
                 saved = time.monotonic()
             if stopped_by is not None:
-                raise Interrupted(run, iteration.iteration, stopped_by)
+                raise Interrupted(run.path, iteration.iteration, stopped_by)
     network.save(run.path / "model")
     return network
 
@@ -262,14 +271,17 @@ def run_part(
 
     Args:
         command: That can resume the part.
-        settings: Of the part; `settings.out` is its folder.
+        settings: Of the part; `settings.out` is its folder, within that of the whole.
         run: What the command runs.
     """
     config = settings.out / "config.json"
     folder = RunFolder(settings.out) if config.exists() else None
     folder = folder or RunFolder.create(settings.out, command, settings_to_json(settings))
     if folder.result is None:
-        folder.finish(run(settings, folder))
+        try:
+            folder.finish(run(settings, folder))
+        except Interrupted as stopped:  # the whole goes on with its part
+            raise Interrupted(settings.out.parent, stopped.iteration, stopped.signal_number) from None
     result = folder.result
     assert result is not None
     return folder, result
