@@ -50,6 +50,7 @@ from abpnet.texture_statistics import TextureStatistics
 if TYPE_CHECKING:
     from abpnet import data
     from abpnet.estimator import GeneratorNetwork
+    from abpnet.tables import TableImputer
 
 __version__ = "0.1.0"
 __all__ = [
@@ -89,6 +90,7 @@ __all__ = [
     "SpikeAndSlab",
     "StandardNormal",
     "StudentT",
+    "TableImputer",
     "TextureNetwork",
     "TextureStatistics",
     "VectorNetwork",
@@ -108,6 +110,10 @@ def __getattr__(name: str) -> Any:
         from abpnet.estimator import GeneratorNetwork
 
         return GeneratorNetwork
+    if name == "TableImputer":
+        from abpnet.tables import TableImputer
+
+        return TableImputer
     if name == "data":
         import importlib
 

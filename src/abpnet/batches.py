@@ -12,6 +12,7 @@ from abpnet import inference, parallel
 from abpnet.arithmetic import autocast, reproducible
 from abpnet.chance import Share
 from abpnet.emissions import ADDITIVE
+from abpnet.entrywise import entry_information, masked_roots
 from abpnet.holding_out import hold_out
 from abpnet.learning_state import LearningState
 from abpnet.model import SCORES_PER_FACTOR, Decoder, GeneratorModel, frozen_decoder
@@ -23,6 +24,8 @@ from abpnet.recording import Recorded
 
 __all__ = ["Learned", "batch_step"]
 
+# What entries tell about the factors is looked at in every so-manieth batch.
+INFORMED_EVERY = 8
 # The running mean of the latent factors' posterior precision: of each batch every fourth example adds to it, and it
 # decays as if all of them did, by this much per batch.
 SCORED_EVERY, PRECISION_DECAY = 4, 0.95
@@ -56,6 +59,16 @@ def _track_precision(state: LearningState, z: Tensor, observation: Observation, 
     state.latent_precision.lerp_(parallel.mean(latest, few), 1 - PRECISION_DECAY ** (few.n / share.n))
 
 
+def _masked_roots(state: LearningState, z: Tensor, observation: Observation, share: Share, decoder: Decoder) -> Tensor:
+    """Roots of each example's metric, from a running mean of what each entry tells; the first batch sets it."""
+    if state.updates % INFORMED_EVERY == 0:
+        rows, few = share.thinned(SCORED_EVERY)
+        latest = parallel.mean(entry_information(state.model, z[rows], few, decoder), few)
+        kept = PRECISION_DECAY ** (INFORMED_EVERY * few.n / share.n) if state.updates else 0.0
+        state.latent_precision.lerp_(latest, 1 - kept)
+    return masked_roots(state.latent_precision, observation.observed, len(z))
+
+
 def _explain_away(
     state: LearningState, z: Tensor, y: Tensor, observation: Observation, share: Share, recipe: Recipe, precision: str
 ) -> tuple[Tensor, Tensor]:
@@ -72,7 +85,9 @@ def _explain_away(
         z = inference.metropolis(lambda factors: -model.log_likelihood(factors, y, observation, decoder), z, **steps)
     else:
         root = None
-        if recipe.preconditioned:
+        if recipe.masked_metric:
+            root = _masked_roots(state, z, observation, share, decoder)
+        elif recipe.preconditioned:
             _track_precision(state, z, observation, share, decoder)
             root = inference.precondition(state.latent_precision)
         z = inference.langevin(
@@ -120,8 +135,9 @@ def _update_weights(
 def _is_steady(model: GeneratorModel, observation: Observation, recipe: Recipe) -> bool:
     """Whether nothing but tensors changes from batch to batch, as far as the parts are known."""
     known = isinstance(model.prior, StandardNormal) and isinstance(model.emission, ADDITIVE)
+    changing = recipe.learn_noise or recipe.masked_metric
     known = known and isinstance(unmasked(observation), Complete | Projection)
-    return known and recipe.inference == "langevin" and recipe.optimizer == "adam" and not recipe.learn_noise
+    return known and recipe.inference == "langevin" and recipe.optimizer == "adam" and not changing
 
 
 def batch_step(

@@ -23,6 +23,7 @@ from abpnet.ahead import prepared_ahead
 from abpnet.batches import batch_step
 from abpnet.chance import Share
 from abpnet.disk import Rows, RowsOnDisk, hidden
+from abpnet.emissions import residual_sums
 from abpnet.errors import InputError
 from abpnet.explaining import BATCH, decode
 from abpnet.latents import Latents
@@ -136,13 +137,16 @@ def begin(
         if isinstance(y, RowsOnDisk):
             some = _some(len(y), MOST_EXAMPLES_LINEAR, torch.Generator().manual_seed(0))
         model.network.regress(latents.read(some, y.device), y[some])
+    precision_shape = [model.latent_shape[0]] * 2
+    if recipe.masked_metric:
+        precision_shape.insert(0, math.prod(y.shape[1:]))
     return LearningState(
         model=model,
         latents=latents,
         optimizer=optimizer_of(model, recipe, len(y)),
         generator=generator,
         averaged={name: weight.detach().clone() for name, weight in model.named_parameters()},
-        latent_precision=torch.zeros(model.latent_shape[0], model.latent_shape[0], device=generator.device),
+        latent_precision=torch.zeros(precision_shape, device=generator.device),
     )
 
 
@@ -328,11 +332,10 @@ def alternate(
                 difference = batch - model.emission.mean(seen(learned.signal))
             difference = difference if seen.observed is None else torch.where(seen.observed, difference, 0.0)
             difference = difference[kept]
-            n_entries = difference.numel() if seen.observed is None else seen.observed.expand_as(batch)[kept].sum()
+            observed = None if seen.observed is None else seen.observed.expand_as(batch)[kept]
+            n_entries = difference.numel() if observed is None else observed.sum()
             if recipe.learn_noise:
-                in_all = torch.stack([difference.square().sum(), torch.as_tensor(n_entries, device=device)])
-                squares, of_entries = parallel.total(in_all)
-                state.learn_noise(float(squares / of_entries))
+                state.learn_noise(parallel.total(residual_sums(model.emission, difference, n_entries, observed)))
             energy += learned.energies[kept].sum()
             acceptance += learned.acceptance[kept].sum()
             residual += difference.abs().sum()

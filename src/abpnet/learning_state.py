@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from abpnet import parallel
 from abpnet.convergence import effective_draws, split_r_hat
-from abpnet.emissions import Gaussian
+from abpnet.emissions import noise_stds, with_noise, with_noise_moved
 from abpnet.errors import InputError
 from abpnet.latents import Latents
 from abpnet.model import GeneratorModel
@@ -22,7 +21,6 @@ __all__ = ["Iteration", "LearningState"]
 
 # Decay per weight update of the running mean of the noise variance.
 NOISE_DECAY = 0.98
-SMALLEST_NOISE_STD = 0.01
 # Whose ways are kept, to tell whether chains have come to rest.
 PASSES_TRACED, CHAINS_TRACED, FACTORS_TRACED = 20, 16, 256
 
@@ -73,7 +71,8 @@ class LearningState:
         optimizer: Of the weights.
         generator: Source of all chance.
         averaged: Running mean of the weights, by name; what is kept in the end.
-        latent_precision: Running mean of the latent factors' posterior precision, (d, d).
+        latent_precision: Running mean of the latent factors' posterior precision, (d, d); or of what each entry of a
+            signal adds to it, (D, d, d), see `Recipe.masked_metric`.
         updates: Weight updates so far.
         iteration: Passes so far.
         seconds: Spent so far.
@@ -112,12 +111,11 @@ class LearningState:
 
     def facts(self) -> dict[str, Any]:
         """Everything else of the state."""
-        noise_std = self.model.emission.noise_std if isinstance(self.model.emission, Gaussian) else None
         return {
             "iteration": self.iteration,
             "updates": self.updates,
             "seconds": self.seconds,
-            "noise_std": noise_std,
+            "noise_stds": list(noise_stds(self.model.emission)),
             "history": list(self.history),
             "optimizer": sorted(part for part in self.tensors() if part.startswith("optimizer.")),
         }
@@ -134,14 +132,9 @@ class LearningState:
             return None, None
         return split_r_hat(self.trace), effective_draws(self.trace)
 
-    def learn_noise(self, mean_square: float) -> None:
-        """Move the noise variance towards the mean square residual of the last batch.
-
-        At factors drawn from their posterior that is the EM update of sigma^2 (Rubin and Thayer 1982).
-        """
-        if isinstance(self.model.emission, Gaussian):
-            variance = NOISE_DECAY * self.model.emission.noise_std**2 + (1 - NOISE_DECAY) * mean_square
-            self.model.emission = Gaussian(max(math.sqrt(variance), SMALLEST_NOISE_STD))
+    def learn_noise(self, sums: Tensor) -> None:
+        """Move the noise towards the residuals of the last batch, of which these are the `residual_sums`."""
+        self.model.emission = with_noise_moved(self.model.emission, sums, NOISE_DECAY)
 
     def follow_first(self) -> None:
         """Where several processes learn as one: stand where the first of them does."""
@@ -175,8 +168,7 @@ class LearningState:
         self.residuals = ResidualField(tensors["residuals"].clone()) if "residuals" in tensors else None
         self.iteration, self.updates, self.seconds = facts["iteration"], facts["updates"], facts["seconds"]
         self.history[:] = facts["history"]
-        if facts["noise_std"] is not None:
-            self.model.emission = Gaussian(facts["noise_std"])
+        self.model.emission = with_noise(self.model.emission, tuple(facts["noise_stds"]))
         self._restore_optimizer(parts["optimizer"], facts["optimizer"])
 
     def _restore_optimizer(self, tensors: dict[str, Tensor], names: list[str]) -> None:

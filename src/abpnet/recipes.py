@@ -75,6 +75,8 @@ class Recipe:
         held_out: Side of a square of each image, as a share of the shorter side, that its factors do not see while
             learning, but have to predict (see `holding_out`): anywhere, another one in every iteration. 0 = none. Other
             signals and indirect data have none.
+        masked_metric: Whether the metric of preconditioned steps is each example's own, by which of its entries were
+            observed (see `entrywise`); for flat signals observed in part. Else it is one for all.
     """
 
     step_size: float
@@ -96,6 +98,7 @@ class Recipe:
     warm_up: int = 0
     full_rate_inputs: int | None = None
     weight_decay_examples: int | None = None
+    masked_metric: bool = False
 
     def __post_init__(self) -> None:
         for name, choices in CHOICES.items():

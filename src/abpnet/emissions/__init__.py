@@ -5,6 +5,7 @@ noise, discrete observations, or columns of a table, each of its own kind.
 """
 
 from abpnet.emissions.discrete import Bernoulli, Categorical, Ordinal, Poisson
+from abpnet.emissions.learned import noise_stds, residual_sums, with_noise, with_noise_moved
 from abpnet.emissions.mixed import Block, Columns
 from abpnet.emissions.noise import ADDITIVE, EMISSIONS, ChannelGaussian, Gaussian, Laplace, Noise, StudentT
 from abpnet.emissions.protocol import Emission
@@ -24,4 +25,8 @@ __all__ = [
     "Ordinal",
     "Poisson",
     "StudentT",
+    "noise_stds",
+    "residual_sums",
+    "with_noise",
+    "with_noise_moved",
 ]

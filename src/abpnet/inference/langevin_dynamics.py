@@ -66,7 +66,7 @@ def langevin(
     n_steps: int,
     generator: Chance,
     temperature: float = 1.0,
-    root: Float[Tensor, "d d"] | None = None,
+    root: Float[Tensor, "*m d d"] | None = None,
     watch: Watch | None = None,
 ) -> Float[Tensor, "n *latent"]:
     """Langevin dynamics: `z <- z - (s^2 / 2) dE/dz + s sqrt(T) u`, `u ~ N(0, I)` (Han et al. 2017, equation 8).
@@ -84,7 +84,8 @@ def langevin(
         n_steps: Number of steps.
         generator: Source of u, on its own device.
         temperature: T; 0 is gradient descent, exactly.
-        root: R, the same for all examples and all positions of a map (see `precondition`); the identity by default.
+        root: R, the same for all examples and all positions of a map (see `precondition`); or one for each run of rows
+            (see `apply`); the identity by default.
         watch: Told of each step but the last, once the next has evaluated where it led, with which probability (n,)
             Metropolis and Hastings would have accepted it: 1 = the step leaves no bias.
     """
@@ -92,7 +93,7 @@ def langevin(
     before: _Step | None = None
     for _ in range(n_steps):
         energies, gradient = energy_and_gradient(energy, z)
-        drift = (0.5 * step_size**2) * (gradient if root is None else truncate(apply(root.T, gradient)))
+        drift = (0.5 * step_size**2) * (gradient if root is None else truncate(apply(root.mT, gradient)))
         if watch is not None and before is not None:
             watch(_acceptance(before, energies / temperature, drift / noise_size))
         move = -drift

@@ -8,6 +8,7 @@ from abpnet.networks.building import auto_network, build_network, chosen_network
 from abpnet.networks.objects import ObjectNetwork
 from abpnet.networks.patchworks import PATCHWORK_STRIDE, PatchworkNetwork
 from abpnet.networks.sounds import SOUND_STRIDE, SoundNetwork
+from abpnet.networks.tables import TableNetwork
 from abpnet.networks.textures import TEXTURE_STRIDE, TextureNetwork
 from abpnet.networks.vectors import LinearNetwork, VectorNetwork
 from abpnet.networks.videos import FRAMES_PER_POSITION, FrameNetwork, SpaceTimeNetwork
@@ -25,6 +26,7 @@ __all__ = [
     "PatchworkNetwork",
     "SoundNetwork",
     "SpaceTimeNetwork",
+    "TableNetwork",
     "TextureNetwork",
     "VectorNetwork",
     "auto_network",

@@ -16,6 +16,7 @@ from abpnet.networks.layers import LEAK, WEIGHTED, n_inputs
 from abpnet.networks.objects import ObjectNetwork
 from abpnet.networks.patchworks import PatchworkNetwork
 from abpnet.networks.sounds import SoundNetwork
+from abpnet.networks.tables import TableNetwork
 from abpnet.networks.textures import TextureNetwork
 from abpnet.networks.vectors import LinearNetwork, VectorNetwork
 from abpnet.networks.videos import FrameNetwork, SpaceTimeNetwork
@@ -82,6 +83,7 @@ NETWORKS: dict[str, type[nn.Module]] = {
         PatchworkNetwork,
         SoundNetwork,
         SpaceTimeNetwork,
+        TableNetwork,
         TextureNetwork,
         VectorNetwork,
     )

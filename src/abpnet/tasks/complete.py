@@ -64,6 +64,7 @@ class CompleteSettings(RecoverySettings):
       abpnet complete photos/ --size 64 --out runs/photos
       abpnet complete faces/ --mask pepper:0.5 --max-seconds 300 --out runs/faces
       abpnet complete builtin:digits --mask pepper:0.5:1 --latent-dim 20 --new-images 300 --out runs/digits
+      abpnet complete patients.csv --out runs/patients (a table: see abpnet table --help)
     """
 
     out: Path = Path("runs/complete")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import shlex
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,15 +18,18 @@ from abpnet import figures, parallel, report
 from abpnet.errors import InputError
 from abpnet.estimator import GeneratorNetwork
 from abpnet.estimator_settings import device_of
+from abpnet.learning_state import Iteration
 from abpnet.progress import show_progress
 from abpnet.recipes import RECIPES, Recipe
 from abpnet.runs import RunFolder, delay_interruption
+from abpnet.tables import TableImputer
 
 __all__ = [
     "SOURCES",
     "Interrupted",
     "LearningSettings",
     "RunSettings",
+    "go_through",
     "learn",
     "settings_from_json",
     "settings_to_json",
@@ -203,6 +206,54 @@ def _keep_recipe(network: GeneratorNetwork, run: RunFolder) -> None:
         network.set_params(recipe=recorded)
 
 
+def _keeping_precision(
+    iterations: Iterable[Iteration], network: GeneratorNetwork, run: RunFolder
+) -> Iterator[Iteration]:
+    for iteration in iterations:
+        if "precision" not in run.config:
+            run.record(precision=network.precision_)
+        yield iteration
+
+
+def go_through(
+    learner: GeneratorNetwork | TableImputer,
+    iterations: Iterable[Iteration],
+    run: RunFolder,
+    title: str,
+    checkpoint: tuple[dict[str, Any], dict[str, Any]] | None,
+) -> None:
+    """Learn inside a run folder: progress, one row of metrics per iteration, and checkpoints.
+
+    Args:
+        learner: Whose `state_` is kept.
+        iterations: What it does.
+        run: Where everything is written.
+        title: What the progress line says.
+        checkpoint: What learning goes on from.
+
+    Raises:
+        Interrupted: If SIGINT or SIGTERM came; a checkpoint was written.
+    """
+    with delay_interruption() as interruption:
+        shown = show_progress(
+            iterations,
+            title=title,
+            max_iter=learner.max_iter,
+            max_seconds=learner.max_seconds,
+            first=checkpoint[1]["iteration"] if checkpoint else 0,
+        )
+        saved = time.monotonic()
+        for iteration in shown:
+            run.log(iteration.row())
+            stopped_by = interruption.requested()
+            is_due = parallel.is_first() and time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS
+            if stopped_by is not None or is_due:
+                run.save_checkpoint(iteration.iteration, learner.state_.tensors(), learner.state_.facts())
+                saved = time.monotonic()
+            if stopped_by is not None:
+                raise Interrupted(run.path, iteration.iteration, stopped_by)
+
+
 def learn(
     network: GeneratorNetwork,
     data: np.ndarray,
@@ -238,28 +289,8 @@ def learn(
     precision = run.config.get("precision")
     if precision is not None:  # a trial may choose otherwise on a busy machine; a run keeps its first choice
         network.set_params(precision=precision["precision"])
-    learning = network.iterations(data, observation, checkpoint, start)
-    with delay_interruption() as interruption, closing(learning) as iterations:
-        shown = show_progress(
-            iterations,
-            title=title,
-            max_iter=network.max_iter,
-            max_seconds=network.max_seconds,
-            first=checkpoint[1]["iteration"] if checkpoint else 0,
-        )
-        saved = time.monotonic()
-        for iteration in shown:
-            if precision is None:
-                precision = network.precision_
-                run.record(precision=precision)
-            run.log(iteration.row())
-            stopped_by = interruption.requested()
-            is_due = parallel.is_first() and time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS
-            if stopped_by is not None or is_due:
-                run.save_checkpoint(iteration.iteration, network.state_.tensors(), network.state_.facts())
-                saved = time.monotonic()
-            if stopped_by is not None:
-                raise Interrupted(run.path, iteration.iteration, stopped_by)
+    with closing(network.iterations(data, observation, checkpoint, start)) as iterations:
+        go_through(network, _keeping_precision(iterations, network, run), run, title, checkpoint)
     network.save(run.path / "model")
     return network
 

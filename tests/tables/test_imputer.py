@@ -1,0 +1,207 @@
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+import abpnet
+from abpnet import TableImputer
+
+FAST = {"latent_dim": 1, "n_networks": 1, "width": 4, "max_iter": 2}
+
+
+def mixed(n=60, seed=0, missing=0.3):
+    """Columns of all kinds that one factor ties together; and which cells are hidden."""
+    rng = np.random.default_rng(seed)
+    z = rng.normal(size=n)
+    size = pd.cut(z + 0.3 * rng.normal(size=n), [-9, -0.5, 0.5, 9], labels=["small", "medium", "large"])
+    whole = pd.DataFrame(
+        {
+            "colour": np.where(z + 0.3 * rng.normal(size=n) > 0, "red", "blue"),
+            "height": 170 + 10 * (z + 0.3 * rng.normal(size=n)),
+            "size": size,
+            "visits": pd.array(rng.poisson(np.exp(1.5 + 0.5 * z)), dtype="Int64"),
+            "tall": z + 0.3 * rng.normal(size=n) > 0,
+        }
+    )
+    hidden = rng.random(whole.shape) < missing
+    hidden[np.arange(n), rng.integers(0, 5, n)] = False
+    return whole, hidden
+
+
+def shown(n=60, seed=0):
+    whole, hidden = mixed(n, seed)
+    return whole.mask(hidden)
+
+
+@parametrize_with_checks([TableImputer(**FAST)])
+def test_scikit_learn_contract(estimator, check):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        check(estimator)
+
+
+def test_what_is_there_stays_and_the_rest_is_filled_in():
+    whole, hidden = mixed()
+    frame = whole.mask(hidden)
+    imputer = TableImputer(**FAST).fit(frame)
+    for filled in (imputer.transform(frame), *imputer.impute(frame, n_imputations=2)):
+        assert not filled.isna().any().any()
+        assert (filled.dtypes == frame.dtypes).all()
+        for index, column in enumerate(frame):
+            there = ~hidden[:, index]
+            assert (filled[column][there] == frame[column][there]).all(), column
+            assert filled[column].isin(whole[column]).all() or column in ("height", "visits")
+    assert frame.isna().any().any(), "what was given is left alone"
+
+
+def test_draws_scatter_as_the_posterior_does():
+    """One factor behind four columns: given two, the others' conditional is known."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(1000, 1)) + rng.normal(size=(1000, 4))
+    x[:300, 2:] = np.nan
+    imputer = TableImputer(1, n_networks=1, max_iter=10).fit(x)
+    draws = np.stack(imputer.impute(x[:300], n_imputations=20))[:, :, 2:]
+    from_mean = draws - x[:300, :2].sum(1)[:, None] / 3
+    # The network is that of 1,000 rows, not the one that drew them: what it predicts is off by up to a tenth.
+    assert abs(from_mean.mean()) < 0.15
+    assert np.square(from_mean).mean() == pytest.approx(4 / 3, rel=0.15)
+
+
+def test_hidden_cells_never_matter_however_they_are_marked():
+    whole, hidden = mixed()
+    marked = []
+    for mark in (np.nan, None, pd.NA):
+        frame = whole.astype(object).mask(hidden)
+        for index, column in enumerate(frame):
+            frame.loc[hidden[:, index], column] = mark
+        frame = frame.astype({"height": "Float64", "visits": "Int64", "tall": "boolean"})
+        frame["size"] = pd.Categorical(frame["size"], ["small", "medium", "large"], ordered=True)
+        marked.append(TableImputer(**FAST).fit(frame).transform(frame))
+    for other in marked[1:]:
+        pd.testing.assert_frame_equal(marked[0].astype(str), other.astype(str))
+
+
+def test_rows_do_not_depend_on_one_another():
+    frame = shown(300)
+    imputer = TableImputer(**FAST).fit(frame)
+    together = imputer.transform(frame)
+    pd.testing.assert_frame_equal(imputer.transform(frame.iloc[[3, 270]]), together.iloc[[3, 270]])
+
+
+def test_same_seed_same_bits():
+    frame = shown()
+    first, again, other = (TableImputer(**FAST, random_state=seed).fit(frame) for seed in (1, 1, 2))
+    pd.testing.assert_frame_equal(first.transform(frame), again.transform(frame))
+    assert not first.transform(frame)["height"].equals(other.transform(frame)["height"])
+    draws, same = first.impute(frame, 3), again.impute(frame, 3)
+    for one, two in zip(draws, same, strict=True):
+        pd.testing.assert_frame_equal(one, two)
+    assert not draws[0]["height"].equals(draws[1]["height"])
+
+
+def test_arrays_become_data_frames_where_these_are_asked_for():
+    x = np.random.default_rng(0).normal(size=(40, 3))
+    x[::3, 1] = np.nan
+    imputer = TableImputer(**FAST).set_output(transform="pandas").fit(x)
+    filled = imputer.transform(x)
+    assert isinstance(filled, pd.DataFrame)
+    assert list(filled) == list(imputer.get_feature_names_out()) == ["x0", "x1", "x2"]
+
+
+def test_in_front_of_a_classifier():
+    rng = np.random.default_rng(0)
+    y = rng.random(100) < 0.5
+    x = y[:, None] + 0.3 * rng.normal(size=(100, 4))
+    x[rng.random(x.shape) < 0.3] = np.nan
+    assert make_pipeline(TableImputer(**FAST), LogisticRegression()).fit(x, y).score(x, y) > 0.9
+
+
+def test_kinds_can_be_told():
+    frame = shown()
+    imputer = TableImputer(**FAST, kinds={"visits": "number"}, whole=False).fit(frame)
+    assert [column.kind for column in imputer.table_.columns] == ["category", "number", "grade", "number", "category"]
+    x = np.random.default_rng(0).integers(0, 4, (50, 3)).astype(float)
+    x[::4, 0] = np.nan
+    filled = TableImputer(**FAST, kinds={0: "category", 2: "grade"}).fit_transform(x)
+    assert set(filled[:, 0]) <= {0.0, 1.0, 2.0, 3.0}
+
+
+def test_a_row_without_any_value_is_filled_in():
+    frame = shown()
+    frame.iloc[5] = pd.NA
+    assert not TableImputer(**FAST).fit_transform(frame).isna().any().any()
+
+
+@pytest.mark.parametrize(
+    "x",
+    [
+        [[1.0, np.nan], [np.nan, 2.0]],
+        [[1.0], [np.nan], [2.0], [4.0]],
+        [[1.0, 5.0], [2.0, 5.0], [np.nan, np.nan], [4.0, 5.0]],
+        [[1e150, 1e-200], [np.nan, 2e-200], [2e150, np.nan], [3e150, -1e-200]],
+    ],
+    ids=["two rows", "one column", "a constant", "huge and tiny"],
+)
+def test_small_and_odd_tables_are_filled_in(x):
+    filled = TableImputer(**FAST).fit_transform(np.array(x))
+    seen = ~np.isnan(x)
+    np.testing.assert_array_equal(filled[seen], np.array(x)[seen])
+    assert np.isfinite(filled).all()
+    assert (filled <= np.nanmax(x, 0) + 2 * np.nanstd(x, 0)).all()
+
+
+def test_a_table_without_missing_cells_comes_back():
+    whole, _ = mixed()
+    pd.testing.assert_frame_equal(TableImputer(**FAST).fit_transform(whole), whole)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda frame: frame.assign(height=np.nan), "'height'.*no value at all"),
+        (lambda frame: frame.assign(height=pd.Timestamp("2020")), "'height'.*drop it"),
+        (lambda frame: frame.assign(height=np.inf), "'height'.*infinity"),
+        (lambda frame: frame.iloc[:1], "minimum of 2"),
+        (lambda frame: pd.concat([frame, frame["height"]], axis=1), "column names"),
+    ],
+)
+def test_tables_that_cannot_be_learned_from(spoil, message):
+    with pytest.raises(ValueError, match=message):
+        TableImputer(**FAST).fit(spoil(shown()))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"latent_dim": 0}, "latent_dim must be"),
+        ({"n_networks": 0}, "n_networks must be"),
+        ({"width": 1.5}, "width must be"),
+        ({"max_iter": True}, "max_iter must be"),
+        ({"max_seconds": 0.0}, "max_seconds must be"),
+        ({"kinds": {"size": "colour"}}, "one of number, count, grade, category"),
+        ({"kinds": {"weight": "number"}}, "expected a column of the table"),
+        ({"kinds": {"colour": "number"}}, "'colour': a number must hold numbers"),
+        ({"kinds": {"height": "count"}}, "'height': counts must be whole"),
+    ],
+)
+def test_bad_settings_are_named(settings, message):
+    with pytest.raises(ValueError, match=message):
+        TableImputer(**(FAST | settings)).fit(shown())
+
+
+def test_another_table_is_refused():
+    imputer = TableImputer(**FAST).fit(shown())
+    with pytest.raises(ValueError, match="height"):
+        imputer.transform(shown().drop(columns="height"))
+    with pytest.raises(ValueError, match="'height': held numbers"):
+        imputer.transform(shown().assign(height="tall"))
+    with pytest.raises(ValueError, match="n_imputations must be at least 1"):
+        imputer.impute(shown(), n_imputations=0)
+
+
+def test_it_is_public():
+    assert abpnet.TableImputer is TableImputer

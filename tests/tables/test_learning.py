@@ -1,0 +1,118 @@
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from abpnet import TableImputer
+from abpnet.data.tables import Table
+from abpnet.errors import InputError
+from abpnet.tables.choosing import choose_latent_dim, hold_back, unexplained
+
+SMALL = {"latent_dim": 2, "n_networks": 2, "width": 8}
+
+
+def simulated(n, seed):
+    """Two factors behind numbers, a binary column, a category, a grade and a count; and hidden cells, three of ten."""
+    rng = np.random.default_rng(seed)
+    z = rng.normal(size=(n, 2))
+    numbers = z @ [[1.0, 0.8, -0.7, 0.1], [0.2, -0.7, 0.6, 1.0]] + 0.3 * rng.normal(size=(n, 4))
+    frame = pd.DataFrame(numbers, columns=list("abcd"))
+    frame["binary"] = z[:, 0] + 0.3 * rng.normal(size=n) > 0
+    frame["grade"] = np.digitize(z[:, 1] + 0.3 * rng.normal(size=n), [-1, 0, 1])
+    frame["count"] = rng.poisson(np.exp(2.5 + 0.4 * z[:, 0]))
+    noisy = z + 0.3 * rng.normal(size=z.shape)
+    frame["colour"] = np.array(["red", "green", "blue"])[(noisy @ [[1, -1, 0], [0, 1, -1]]).argmax(1)]
+    return frame, rng.random(frame.shape) < 0.3
+
+
+def test_a_simulated_table_is_filled_in_far_better_than_by_means():
+    frame, hidden = simulated(400, 0)
+    shown = frame.astype({"binary": object, "grade": float, "count": float}).mask(hidden)
+    imputer = TableImputer(kinds={"count": "count"}, n_networks=1, width=16, max_iter=40).fit(shown)
+    filled = imputer.transform(shown)
+    assert [column.kind for column in imputer.table_.columns] == ["number"] * 4 + [
+        "category",
+        "grade",
+        "count",
+        "category",
+    ]
+    for index, column in enumerate(frame):
+        rows = hidden[:, index]
+        truth, given = frame[column][rows], filled[column][rows]
+        if column in ("binary", "colour"):
+            most_frequent = (truth == shown[column].mode()[0]).mean()
+            assert (truth == given).mean() > most_frequent + 0.15, column
+        else:
+            by_mean = np.square(truth - shown[column].mean()).mean()
+            assert np.square(truth.astype(float) - given.astype(float)).mean() < 0.6 * by_mean, column
+    assert imputer.unexplained_ < 0.6
+    assert all(0 < share < 1 for share in imputer.unexplained_by_column_.values())
+
+
+def test_stopped_and_resumed_equals_never_stopped():
+    frame, hidden = simulated(80, 1)
+    shown = frame.mask(hidden)
+    whole = TableImputer(**SMALL, max_iter=22).fit(shown)
+    first = TableImputer(**SMALL, max_iter=22)
+    passes = first.iterations(shown)
+    for _ in range(13):
+        next(passes)
+    tensors = {name: tensor.clone() for name, tensor in first.state_.tensors().items()}
+    checkpoint = (tensors, first.state_.facts())
+    passes.close()
+    assert first.n_iter_ == 13
+    second = TableImputer(**SMALL, max_iter=22)
+    assert len(list(second.iterations(shown, checkpoint))) == 9
+    pd.testing.assert_frame_equal(second.transform(shown), whole.transform(shown))
+    assert second.unexplained_ == whole.unexplained_
+    rows = [[{**row, "seconds": 0} for row in imputer.history_] for imputer in (second, whole)]
+    assert rows[0] == rows[1]
+
+
+def test_a_checkpoint_of_another_table_is_refused():
+    frame, _ = simulated(40, 1)
+    first = TableImputer(**SMALL, max_iter=1)
+    passes = first.iterations(frame)
+    next(passes)
+    checkpoint = (first.state_.tensors(), first.state_.facts())
+    with pytest.raises(InputError, match="does not fit this table"):
+        next(TableImputer(**SMALL).iterations(frame[["a", "b", "c"]], checkpoint))
+
+
+def test_learning_ends_when_cells_held_back_are_predicted_no_better():
+    x = np.random.default_rng(0).normal(size=(60, 3))
+    imputer = TableImputer(1, n_networks=1, width=4, max_iter=1000).fit(x)
+    assert imputer.n_iter_ < 500
+    assert imputer.unexplained_ < 1.3, "columns without relation are predicted by about their means"
+
+
+def test_held_back_cells_are_observed_ones_and_leave_something_of_each_row():
+    frame, hidden = simulated(200, 2)
+    table = Table.describe(frame.mask(hidden))
+    matrix = table.encode(frame.mask(hidden))
+    cells = hold_back(table, matrix, 0.5, np.random.default_rng(0))
+    observed = ~np.isnan(matrix)
+    assert not (cells & ~observed).any()
+    assert (observed & ~cells).any(1)[observed.any(1)].all()
+    (colour,) = (column for column in table.columns if column.name == "colour")
+    assert (cells[:, colour.span].all(1) == cells[:, colour.span].any(1)).all(), "categories go as a whole"
+    mean = np.broadcast_to(np.nanmean(matrix, 0), matrix.shape)
+    assert unexplained(table, matrix, mean, observed) == pytest.approx(1, abs=1e-4)
+    assert unexplained(table, matrix, np.nan_to_num(matrix), cells) == 0
+
+
+def test_as_many_factors_are_chosen_as_there_are():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(500, 3)) @ rng.normal(size=(3, 12)) + 0.3 * rng.normal(size=(500, 12))
+    table = Table.describe(x)
+    matrix = table.encode(x)
+    held_back = [hold_back(table, matrix, 0.1, rng) for _ in range(2)]
+    latent_dim, fits = choose_latent_dim(table, matrix, held_back, (1, 2, 3, 4, 5, 6))
+    assert latent_dim == 3
+    assert [tuple(fit.loadings.shape) for fit in fits] == [(12, 3)] * 2
+
+
+def test_the_global_seed_is_left_alone():
+    before = torch.get_rng_state()
+    TableImputer(1, n_networks=1, width=4, max_iter=1).fit(np.random.default_rng(0).normal(size=(20, 3)))
+    assert torch.equal(torch.get_rng_state(), before)
