@@ -121,7 +121,7 @@ FLOORS = [
     },
     {"validation", "analysis_figures", "tables.learning"},
     {"saving", "progress", "fitted"},
-    {"estimator", "tables.imputer"},
+    {"estimator", "tables.imputer", "motion"},
     {"tables"},
     {"tasks", "tasks.session", "dynamic_textures"},
     {"tasks.recovery", "tasks.synthesis"},

@@ -7,6 +7,8 @@ import pytest
 
 from abpnet import parallel
 from abpnet.runs import delay_interruption
+from abpnet.tasks.session import Interrupted, run_part
+from abpnet.tasks.video import VideoSettings
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -56,3 +58,11 @@ def test_other_threads_leave_the_handlers_alone():
     thread.start()
     thread.join()
     assert seen == [(handler, None)]
+
+
+def test_the_whole_is_what_goes_on_where_a_part_was_stopped(tmp_path):
+    def stopped(settings, folder):
+        raise Interrupted(folder.path, 3, signal.SIGINT)
+
+    with pytest.raises(Interrupted, match=rf"after iteration 3, .*: abpnet resume {tmp_path}$"):
+        run_part("video", VideoSettings(source="builtin:waves", out=tmp_path / "frames"), stopped)

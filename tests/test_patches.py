@@ -1,4 +1,4 @@
-"""The field of patches: exact for one kind, better than one stationary field where there are several, and calibrated."""
+"""The field of patches: exact for one kind, better than one stationary field where there are several; its draws."""
 
 import numpy as np
 import pytest

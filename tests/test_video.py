@@ -67,7 +67,9 @@ def test_frames_of_the_model_can_be_sampled(finished, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "option", [["--network", "spacetime"], ["--transition", "recurrent"], ["--order", "2"]], ids=str
+    "option",
+    [["--network", "spacetime"], ["--transition", "recurrent"], ["--order", "2"], ["--motion", "joint"]],
+    ids=str,
 )
 def test_other_transitions_and_networks(tmp_path, option):
     out = tmp_path / "out"
@@ -133,6 +135,10 @@ BAD = {
     "small for clips": (["--size", "12", "--network", "spacetime"], "sides of 16"),
     "width": (["--width", "0"], "--width"),
     "noise": (["--noise-std", "nan"], "--noise-std"),
+    "clips together": (["--motion", "joint", "--network", "spacetime"], "--network frames"),
+    "order 2 together": (["--motion", "joint", "--order", "2"], "--order 1"),
+    "recurrent together": (["--motion", "joint", "--transition", "recurrent"], "--transition linear"),
+    "no pass together": (["--motion", "joint", "--max-iter", "1"], "--max-iter"),
 }
 
 
@@ -160,8 +166,9 @@ def test_files_that_cannot_be_learned_from(tmp_path, capsys):
         assert not (tmp_path / "out").exists()
 
 
-def test_interrupted_and_resumed_equals_uninterrupted(tmp_path):
-    arguments = ["builtin:waves", *TINY, "--max-iter", "40", "--frames", "20", "--no-baselines"]
+@pytest.mark.parametrize("motion", ["two-step", "joint"])
+def test_interrupted_and_resumed_equals_uninterrupted(tmp_path, motion):
+    arguments = ["builtin:waves", *TINY, "--max-iter", "40", "--frames", "20", "--no-baselines", "--motion", motion]
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     assert run("video", *arguments, "--out", whole) == 0
     code = "from abpnet.cli import main; main()"

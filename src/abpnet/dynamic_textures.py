@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -13,14 +13,15 @@ from jaxtyping import Float
 
 from abpnet.dynamics import stationary_autoregression
 from abpnet.estimator import GeneratorNetwork
-from abpnet.explaining import infer
-from abpnet.model import frozen_decoder
-from abpnet.networks import FRAMES_PER_POSITION
+from abpnet.explaining import decode, explain, infer
+from abpnet.model import GeneratorModel, frozen_decoder
+from abpnet.networks import FRAMES_PER_POSITION, FrameByFrame, SpaceTimeNetwork
+from abpnet.observations import Complete
 from abpnet.recurrent import fit_recurrent
 
 __all__ = ["DynamicTexture", "Process", "infer_paths", "learn_motion", "pieces"]
 
-# Frames of a piece that a space-time network learns, and positions of its factors that are decoded at a time, with as
+# Frames of a piece that is learned as a whole, and positions of its factors that are decoded at a time, with as
 # many more on each side as a frame depends on.
 PIECE, WINDOW, CONTEXT = 32, 64, 4
 # Chains stand near the modes.
@@ -41,11 +42,11 @@ class Process(Protocol):
         ...
 
 
-def pieces(frames: Float[np.ndarray, "n c h w"]) -> Float[np.ndarray, "m c t h w"]:
-    """Pieces of equal length that cover a clip, overlapping as little as they can; what a space-time network learns.
+def pieces(frames: Float[np.ndarray, "n c *rest"]) -> Float[np.ndarray, "m c t *rest"]:
+    """Pieces of equal length that cover a clip, overlapping as little as they can; what networks of clips learn.
 
     Args:
-        frames: At least `FRAMES_PER_POSITION`.
+        frames: At least `FRAMES_PER_POSITION`; or a path of factors, (n, d), cut at the same places.
     """
     starts, length = _cuts(len(frames))
     return np.stack([frames[start : start + length].swapaxes(0, 1) for start in starts])
@@ -57,11 +58,21 @@ def _cuts(n_frames: int) -> tuple[np.ndarray, int]:
     return np.linspace(0, n_frames - length, math.ceil(n_frames / length)).round().astype(int), length
 
 
+def _joined(parts: Sequence[np.ndarray], n: int) -> np.ndarray:
+    """The whole of which these are the `pieces`, each put back into the order of time."""
+    starts, length = _cuts(n)
+    whole = np.empty((n, *parts[0].shape[1:]), parts[0].dtype)
+    for start, part in zip(starts, parts, strict=True):
+        whole[start : start + length] = part
+    return whole
+
+
 def infer_paths(network: GeneratorNetwork, frames: Float[np.ndarray, "n c h w"]) -> list[Float[np.ndarray, "_ d"]]:
     """Paths of the factors that explain a clip.
 
     Of a network of frames, the posterior mode of each, found from where its chain stands: chains, being drawn, tremble.
-    Of a space-time network, where the chains of the pieces stand: one path for each.
+    Of frames learned together with their motion, the modes of the pieces, joined. Of a space-time network, where the
+    chains of the pieces stand: one path for each.
 
     Args:
         network: Just learned from these frames, or from their `pieces`.
@@ -71,6 +82,10 @@ def infer_paths(network: GeneratorNetwork, frames: Float[np.ndarray, "n c h w"])
         start = torch.from_numpy(network.latents_)
         modes = infer(network.model_, torch.from_numpy(frames), start=start, n_steps=MODE_STEPS)
         return [modes.double().numpy()]
+    if isinstance(network.model_.network, FrameByFrame):
+        y, start = torch.from_numpy(pieces(frames)), torch.from_numpy(network.latents_)
+        modes = explain(network.model_, y, Complete(), start, n_steps=MODE_STEPS)
+        return [_joined(list(modes.mT.double().numpy()), len(frames))]
     return [piece.T.astype(np.float64) for piece in network.latents_]
 
 
@@ -115,7 +130,7 @@ class DynamicTexture:
 
     @property
     def _of_frames(self) -> bool:
-        return len(self.network.signal_shape_) == 3
+        return not isinstance(self.network.model_.network, SpaceTimeNetwork)
 
     @property
     def n_parameters(self) -> int:
@@ -126,6 +141,8 @@ class DynamicTexture:
     def frames(self, z: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "m c h w"]:
         """Frames of factors: one for each, or `FRAMES_PER_POSITION` of a space-time network."""
         z = z.astype(np.float32)
+        if isinstance(self.network.model_.network, FrameByFrame):
+            return decode(GeneratorModel(self.network.model_.network.network, z.shape[1:]), torch.from_numpy(z)).numpy()
         if self._of_frames:
             return self.network.inverse_transform(z)
         decoder = frozen_decoder(self.network.model_.network)
@@ -154,10 +171,4 @@ class DynamicTexture:
             n_frames: Its length.
         """
         parts = [self.frames(path) for path in self.paths]
-        if self._of_frames:
-            return parts[0]
-        starts, length = _cuts(n_frames)
-        frames = np.empty((n_frames, *parts[0].shape[1:]), np.float32)
-        for start, part in zip(starts, parts, strict=True):
-            frames[start : start + length] = part
-        return frames
+        return parts[0] if self._of_frames else _joined(parts, n_frames)

@@ -17,7 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from abpnet import patches, saving
-from abpnet.arrays import seed_of, signal_shape
+from abpnet.arrays import check_factors, seed_of, signal_shape, to_tensor
 from abpnet.disk import Rows
 from abpnet.emissions import ADDITIVE, Emission
 from abpnet.estimator_settings import (
@@ -121,7 +121,7 @@ class GeneratorNetwork(FittedNetwork, ClassNamePrefixFeaturesOutMixin, Transform
 
     # ---- learning ----
 
-    def fit(self, X: Any, y: Any = None, *, observation: Any = None) -> GeneratorNetwork:
+    def fit(self, X: Any, y: Any = None, *, observation: Any = None, start: Any = None) -> GeneratorNetwork:
         """Learn from (n, *shape) signals in [-1, 1], NaN = missing; or from measurements of them.
 
         Ctrl-C ends learning after the current iteration and keeps what was learned.
@@ -131,11 +131,15 @@ class GeneratorNetwork(FittedNetwork, ClassNamePrefixFeaturesOutMixin, Transform
                 array (`np.load(path, mmap_mode="r")`) stays on disk, and so do the chains: n is bounded by disk.
             y: Ignored.
             observation: How X came about: `Mask`, `Projection`, or any object with A(x) or forward(x).
+            start: (n, *latent_shape) where the chains start; as the recipe says by default.
 
         Raises:
             ValueError: If X or a setting cannot be used.
         """
-        with delay_interruption() as interruption, closing(self.iterations(X, observation)) as iterations:
+        with (
+            delay_interruption() as interruption,
+            closing(self.iterations(X, observation, start=start)) as iterations,
+        ):
             shown: Iterator[Iteration] = iterations
             if self.verbose:
                 from abpnet.progress import show_progress
@@ -150,7 +154,11 @@ class GeneratorNetwork(FittedNetwork, ClassNamePrefixFeaturesOutMixin, Transform
         return self
 
     def iterations(
-        self, X: Any, observation: Any = None, checkpoint: tuple[dict[str, Tensor], dict[str, Any]] | None = None
+        self,
+        X: Any,
+        observation: Any = None,
+        checkpoint: tuple[dict[str, Tensor], dict[str, Any]] | None = None,
+        start: Any = None,
     ) -> Generator[Iteration]:
         """The loop of `fit`, one iteration at a time; whenever the caller stops, the estimator is fitted.
 
@@ -158,6 +166,7 @@ class GeneratorNetwork(FittedNetwork, ClassNamePrefixFeaturesOutMixin, Transform
             X: As in `fit`.
             observation: As in `fit`.
             checkpoint: `state_.tensors()` and `state_.facts()` of an earlier run on the same data to go on from.
+            start: As in `fit`.
         """
         recipe = check_settings(self)
         y, seen, _ = validated(self, X, observation, reset=True, may_stay_on_disk=True)
@@ -166,7 +175,10 @@ class GeneratorNetwork(FittedNetwork, ClassNamePrefixFeaturesOutMixin, Transform
         self.model_ = self._build_model(shape, generator, indirect=not isinstance(unmasked(seen), Complete))
         self.signal_shape_ = shape or tuple(self.model_.sample(1, torch.Generator(generator.device)).shape[1:])
         self.n_features_in_ = self.signal_shape_[0]
-        self.state_ = begin(self.model_, y, seen, recipe=recipe, generator=generator)
+        if start is not None:
+            start = to_tensor(start)
+            check_factors("start", start, self.model_.latent_shape, len(y))
+        self.state_ = begin(self.model_, y, seen, recipe=recipe, generator=generator, start=start)
         self.precision_ = self._choose_precision(y, seen, recipe)
         if checkpoint is not None:
             self.state_.restore(*checkpoint)

@@ -108,6 +108,7 @@ def explain(
     n_steps: int = MODE_STEPS,
     restarts: Float[Tensor, "k *latent"] | None = None,
     conditions: Sequence[Tensor] = (),
+    at_once: int | None = None,
 ) -> Float[Tensor, "n *latent"]:
     """Posterior mode of each example's latent factors; no row depends on another.
 
@@ -120,6 +121,7 @@ def explain(
         n_steps: Steps of the search.
         restarts: Where it starts again, for every example; of the modes found, that of lowest energy is kept.
         conditions: What a conditional network takes after z, one row for each example.
+        at_once: Examples that are explained at a time; `batch_size` by default.
 
     Raises:
         ValueError: If the conditions are not one for each example.
@@ -127,7 +129,7 @@ def explain(
     _check_conditions(conditions, len(y))
     decoder, device = frozen_decoder(model.network, precision), weights_device(model)
     observation, modes = observation.to(device), torch.empty_like(start)
-    for index, rows in padded_batches(len(y), batch_size(start.shape[1:])):
+    for index, rows in padded_batches(len(y), at_once or batch_size(start.shape[1:])):
         batch, seen = y[index].to(device), observation.select(index)
         conditioned = _conditioned(decoder, conditions, index, device)
         energy = partial(model.energy, y=batch, observation=seen, decoder=conditioned)

@@ -75,10 +75,18 @@ def _drawn_together(n: int, device: torch.device) -> Iterator[Tensor]:
 
 
 def _start_of_chains(
-    model: GeneratorModel, y: Rows, observation: Observation, recipe: Recipe, generator: torch.Generator
+    model: GeneratorModel,
+    y: Rows,
+    observation: Observation,
+    recipe: Recipe,
+    generator: torch.Generator,
+    start: Tensor | None,
 ) -> Latents:
     shape = model.latent_shape
     latents = Latents.temporary(len(y), shape) if isinstance(y, RowsOnDisk) else Latents(torch.empty(len(y), *shape))
+    if start is not None:
+        latents.copy_from(start)
+        return latents
     if recipe.start == "prior" or len(shape) > 1:
         for rows in _drawn_together(len(y), generator.device):
             latents.write(rows, model.prior.sample((len(rows), *shape), generator))
@@ -110,6 +118,7 @@ def begin(
     *,
     recipe: Recipe,
     generator: torch.Generator,
+    start: Tensor | None = None,
 ) -> LearningState:
     """The state before the first iteration.
 
@@ -119,9 +128,10 @@ def begin(
         observation: How y came about; complete by default.
         recipe: How to learn.
         generator: Source of all chance, on the device of the model.
+        start: (n, *latent_shape) where the chains start; as the recipe says by default.
     """
     y, observation = hidden(y, observation)
-    latents = _start_of_chains(model, y, observation, recipe, generator)
+    latents = _start_of_chains(model, y, observation, recipe, generator, start)
     if isinstance(model.network, Regressing) and isinstance(observation, Complete):
         some = torch.arange(len(y))
         if isinstance(y, RowsOnDisk):

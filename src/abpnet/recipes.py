@@ -222,6 +222,9 @@ RECIPES = {
         learn_noise=True,
     ),
 }
+# Frames and how they move, from pieces of a clip: as many frames in a batch. Noise as small as the residuals of single
+# pixels would leave the motion nothing to say.
+RECIPES["motion"] = replace(RECIPES["video"], start="prior", batch_size=2, learn_noise=False)
 # New samples rather than new images explained: weights that do not decay make sharper ones.
 RECIPES["objects"] = replace(RECIPES["default"], step_size=0.5, weight_decay=0.0)
 # Where observations say less about the factors, chains follow slowly: more Langevin steps, smaller ones of the weights.

@@ -64,6 +64,19 @@ class FrameNetwork(nn.Module):
         self.pictures.weight.copy_(coefficients[:-1].T)
         self.still.bias.copy_(coefficients[-1])
 
+    @torch.no_grad()
+    def change_factors(self, mean: Float[Tensor, "d"], root: Float[Tensor, "d d"]) -> None:
+        """Take other factors u from now on, of which those so far were `m + R u`.
+
+        Args:
+            mean: m.
+            root: R.
+        """
+        self.still.bias.add_(self.pictures.weight @ mean)
+        self.bent.factors.bias.add_(self.bent.factors.weight @ mean)
+        for layer in (self.pictures, self.bent.factors):
+            layer.weight.copy_(layer.weight @ root)
+
 
 class SpaceTimeNetwork(nn.Module):
     """Whole clips: deconvolutions in space and time of a sequence of factors.

@@ -20,7 +20,6 @@ from abpnet.runs import RunFolder
 from abpnet.tasks.session import LearningSettings, check_number, curves, reproduction
 
 __all__ = [
-    "MOST_FACTORS",
     "OURS",
     "SHOWN",
     "ImageSettings",
@@ -73,7 +72,7 @@ class ImageSettings(LearningSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class RecoverySettings(ImageSettings):
-    """Settings of commands that learn one model of images."""
+    """Settings of every command that recovers images."""
 
     latent_dim: int = 100
     """Number of latent factors."""
@@ -232,7 +231,7 @@ def _save(folder: Path, part: Part) -> None:
 
 
 def write_recovery(
-    settings: ImageSettings,
+    settings: RecoverySettings,
     folder: RunFolder,
     network: GeneratorNetwork,
     parts: Sequence[Part],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import shlex
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,8 +29,8 @@ __all__ = [
     "Interrupted",
     "LearningSettings",
     "RunSettings",
+    "go_through",
     "learn",
-    "logged",
     "settings_from_json",
     "settings_to_json",
 ]
@@ -124,8 +124,9 @@ class Interrupted(Exception):
         exit_code: 128 + the signal's number.
     """
 
-    def __init__(self, run: RunFolder, iteration: int, signal_number: int) -> None:
-        super().__init__(f"stopped after iteration {iteration}, nothing is lost; go on with: abpnet resume {run.path}")
+    def __init__(self, path: Path, iteration: int, signal_number: int) -> None:
+        super().__init__(f"stopped after iteration {iteration}, nothing is lost; go on with: abpnet resume {path}")
+        self.iteration, self.signal_number = iteration, signal_number
         self.exit_code = 128 + signal_number
 
 
@@ -205,28 +206,44 @@ def _keep_recipe(network: GeneratorNetwork, run: RunFolder) -> None:
         network.set_params(recipe=recorded)
 
 
-def logged(
-    learner: GeneratorNetwork | TableImputer, passes: Generator[Iteration], run: RunFolder, *, title: str, first: int
-) -> Generator[Iteration]:
-    """Pass the passes of learning through; show, log and checkpoint each of them once the caller has seen it.
+def _keeping_precision(
+    iterations: Iterable[Iteration], network: GeneratorNetwork, run: RunFolder
+) -> Iterator[Iteration]:
+    for iteration in iterations:
+        if "precision" not in run.config:
+            run.record(precision=network.precision_)
+        yield iteration
+
+
+def go_through(
+    learner: GeneratorNetwork | TableImputer,
+    iterations: Iterable[Iteration],
+    run: RunFolder,
+    title: str,
+    checkpoint: tuple[dict[str, Any], dict[str, Any]] | None,
+) -> None:
+    """Learn inside a run folder: progress, one row of metrics per iteration, and checkpoints.
 
     Args:
-        learner: Whose passes they are.
-        passes: Its loop.
+        learner: Whose `state_` is kept.
+        iterations: What it does.
         run: Where everything is written.
         title: What the progress line says.
-        first: Passes that an earlier session made.
+        checkpoint: What learning goes on from.
 
     Raises:
         Interrupted: If SIGINT or SIGTERM came; a checkpoint was written.
     """
-    with delay_interruption() as interruption, closing(passes):
-        saved = time.monotonic()
+    with delay_interruption() as interruption:
         shown = show_progress(
-            passes, title=title, max_iter=learner.max_iter, max_seconds=learner.max_seconds, first=first
+            iterations,
+            title=title,
+            max_iter=learner.max_iter,
+            max_seconds=learner.max_seconds,
+            first=checkpoint[1]["iteration"] if checkpoint else 0,
         )
+        saved = time.monotonic()
         for iteration in shown:
-            yield iteration
             run.log(iteration.row())
             stopped_by = interruption.requested()
             is_due = parallel.is_first() and time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS
@@ -234,11 +251,17 @@ def logged(
                 run.save_checkpoint(iteration.iteration, learner.state_.tensors(), learner.state_.facts())
                 saved = time.monotonic()
             if stopped_by is not None:
-                raise Interrupted(run, iteration.iteration, stopped_by)
+                raise Interrupted(run.path, iteration.iteration, stopped_by)
 
 
 def learn(
-    network: GeneratorNetwork, data: np.ndarray, run: RunFolder, *, title: str, observation: Any = None
+    network: GeneratorNetwork,
+    data: np.ndarray,
+    run: RunFolder,
+    *,
+    title: str,
+    observation: Any = None,
+    start: np.ndarray | None = None,
 ) -> GeneratorNetwork:
     """Fit inside a run folder: progress, one row of metrics per iteration, checkpoints, and the finished model.
 
@@ -251,6 +274,7 @@ def learn(
         run: Where everything is written.
         title: What the progress line says.
         observation: How the data came about.
+        start: Where the chains start; as the recipe says by default.
 
     Raises:
         InputError: If the checkpoint or the recipe of an earlier session is damaged.
@@ -265,19 +289,10 @@ def learn(
     precision = run.config.get("precision")
     if precision is not None:  # a trial may choose otherwise on a busy machine; a run keeps its first choice
         network.set_params(precision=precision["precision"])
-    passes = network.iterations(data, observation, checkpoint)
-    with closing(logged(network, passes, run, title=title, first=first_of(checkpoint))) as iterations:
-        for _ in iterations:
-            if precision is None:
-                precision = network.precision_
-                run.record(precision=precision)
+    with closing(network.iterations(data, observation, checkpoint, start)) as iterations:
+        go_through(network, _keeping_precision(iterations, network, run), run, title, checkpoint)
     network.save(run.path / "model")
     return network
-
-
-def first_of(checkpoint: tuple[dict[str, Any], dict[str, Any]] | None) -> int:
-    """Passes made before a checkpoint."""
-    return checkpoint[1]["iteration"] if checkpoint else 0
 
 
 def run_part(
@@ -287,14 +302,17 @@ def run_part(
 
     Args:
         command: That can resume the part.
-        settings: Of the part; `settings.out` is its folder.
+        settings: Of the part; `settings.out` is its folder, within that of the whole.
         run: What the command runs.
     """
     config = settings.out / "config.json"
     folder = RunFolder(settings.out) if config.exists() else None
     folder = folder or RunFolder.create(settings.out, command, settings_to_json(settings))
     if folder.result is None:
-        folder.finish(run(settings, folder))
+        try:
+            folder.finish(run(settings, folder))
+        except Interrupted as stopped:  # the whole goes on with its part
+            raise Interrupted(settings.out.parent, stopped.iteration, stopped.signal_number) from None
     result = folder.result
     assert result is not None
     return folder, result

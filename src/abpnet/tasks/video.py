@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,15 +14,19 @@ from abpnet.data.videos import Clip, load_clip
 from abpnet.dynamic_textures import DynamicTexture, infer_paths, learn_motion, pieces
 from abpnet.errors import InputError
 from abpnet.estimator_settings import SMALLEST_NOISE
+from abpnet.motion import join, process_of
 from abpnet.networks import FRAMES_PER_POSITION, FrameNetwork, SpaceTimeNetwork
 from abpnet.progress import show_stage
 from abpnet.runs import RunFolder
-from abpnet.tasks.session import LearningSettings, check_number, learn, new_network
+from abpnet.tasks.session import LearningSettings, check_number, learn, load_model, new_network, run_part
 from abpnet.tasks.synthesis import Synthesiser, write_synthesis
 
 __all__ = ["VideoSettings", "run"]
 
 OURS = "abpnet"
+# Of motion learned together with frames. Residuals of neighbouring pixels err together, so that each tells less than it
+# would by its own size, which leaves the motion nothing to say.
+JOINT_NOISE_STD = 0.1
 FEWEST_FRAMES = 16
 SMALLEST_SIDE = {"frames": 8, "spacetime": 16}
 
@@ -36,6 +40,7 @@ class VideoSettings(LearningSettings):
       abpnet video waterfall.mp4 --frames 240 --out runs/waterfall
       abpnet video builtin:waves --latent-dim 10 --max-seconds 30 --out runs/waves
       abpnet video fire.gif --transition recurrent --frames 1000 --out runs/fire
+      abpnet video sea.mp4 --motion joint --out runs/sea
     """
 
     source: Annotated[str, tyro.conf.Positional]
@@ -56,6 +61,9 @@ class VideoSettings(LearningSettings):
     """How factors move on: a vector auto-regression, or one with a recurrent network on top."""
     order: int = 1
     """Earlier states that the auto-regression looks at; the linear dynamic system beside it has the same order."""
+    motion: Literal["two-step", "joint"] = "two-step"
+    """Fit the motion to the factors of learned frames, or go on from there and learn both together, in half the time
+    each."""
     network: Literal["frames", "spacetime"] = "frames"
     """What is learned: single frames, or deconvolutions in space and time of whole pieces of the clip."""
     width: int = 128
@@ -80,6 +88,15 @@ class VideoSettings(LearningSettings):
         check_number("--order", self.order, 1, 100)
         check_number("--width", self.width, 1, 10_000)
         check_number("--noise-std", self.noise_std, SMALLEST_NOISE, 1 / SMALLEST_NOISE)
+        if self.motion == "joint":
+            check_number("--max-iter", self.max_iter, 2)
+            needed = {"network": "frames", "transition": "linear", "order": 1}
+            for name, value in needed.items():
+                if getattr(self, name) != value:
+                    raise InputError(
+                        f"--motion joint learns frames under an auto-regression of order 1; it needs --{name} {value}, "
+                        f"got {getattr(self, name)}"
+                    )
 
 
 def _read(settings: VideoSettings) -> Clip:
@@ -110,8 +127,34 @@ def _read(settings: VideoSettings) -> Clip:
     return clip
 
 
+def _learned_together(settings: VideoSettings, clip: Clip, folder: RunFolder) -> DynamicTexture:
+    """Learn the frames in a part of the run, then go on with them and their motion together."""
+    n_first = settings.max_iter // 2
+    seconds = None if settings.max_seconds is None else settings.max_seconds / 2
+    first = replace(settings, motion="two-step", max_iter=n_first, max_seconds=seconds, baselines=False)
+    part, _ = run_part("video", replace(first, out=settings.out / "frames", overwrite=False), run)
+    alone = load_model(part.path, settings.device)
+    assert isinstance(alone.model_.network, FrameNetwork)
+    with show_stage("learning how the factors move"):
+        together = join(alone.model_.network, infer_paths(alone, clip.frames)[0])
+    examples, start = pieces(clip.frames), pieces(together.path.numpy())
+    network = new_network(
+        replace(settings, max_iter=settings.max_iter - n_first, max_seconds=seconds),
+        latent_dim=start.shape[1:],
+        network=together.network,
+        prior=together.prior,
+        noise_std=JOINT_NOISE_STD,
+        recipe="motion",
+    )
+    learned = learn(network, examples, folder, title="learning frames and motion together", start=start)
+    with show_stage("inferring the factors"):
+        return DynamicTexture(learned, infer_paths(learned, clip.frames), process_of(learned.model_.prior))
+
+
 def _texture(settings: VideoSettings, clip: Clip, folder: RunFolder) -> DynamicTexture:
     """Learn network and motion."""
+    if settings.motion == "joint":
+        return _learned_together(settings, clip, folder)
     shape = clip.frames.shape[1:]
     spacetime = settings.network == "spacetime"
     examples = pieces(clip.frames) if spacetime else clip.frames
