@@ -3,14 +3,13 @@
     python benchmarks/tables.py
     python benchmarks/tables.py --mechanisms MAR MNAR --shares 0.1 0.5 --seeds 0 --methods abpnet "mean fill"
 
-Seven tables that scikit-learn and statsmodels ship, numbers, counts, grades and categories among their columns, of at
-most 1,000 rows. Cells are hidden in every column completely at random (MCAR), with a probability that rises with the
-column's own value (MNAR), or in seven of ten columns with one that depends on the others (MAR). Error: root mean
-squared error of numbers, counts and grades in standard deviations of their column, over columns; accuracy: of
-categories. Seconds are those of the processor.
+Seven tables that scikit-learn and statsmodels (pip install 'abpnet[benchmarks]') ship, numbers, counts, grades and
+categories among their columns, of at most 1,000 rows. Cells are hidden in every column completely at random (MCAR),
+with a probability that rises with the column's own value (MNAR), or in seven of ten columns with one that depends on
+the others (MAR). Error: root mean squared error of numbers, counts and grades in standard deviations of their column,
+over columns; accuracy: of categories. Seconds are those of the processor.
 
-The imputers take the same coding as the networks, standardised: of a category one column for each level but the last,
-which the others determine (with all of them, IterativeImputer never leaves the mean); grades and counts are rounded.
+The imputers take the same coding of columns as the networks, see `abpnet.baselines.tables`.
 """
 
 from __future__ import annotations
@@ -19,7 +18,6 @@ import argparse
 import json
 import time
 import warnings
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -27,21 +25,13 @@ import pandas as pd
 import statsmodels.api as sm
 import torch
 from sklearn import datasets
-from sklearn.ensemble import RandomForestRegressor
-from sklearn.experimental import enable_iterative_imputer  # noqa: F401
-from sklearn.impute import IterativeImputer, KNNImputer, SimpleImputer
 
 import abpnet
+from abpnet.baselines.tables import TABLE_IMPUTERS, impute_table
 from abpnet.data.tables import Table
+from abpnet.tables.judging import judge
 
 MOST_ROWS = 1000
-FOREST = {"n_estimators": 50, "n_jobs": 1, "random_state": 0}
-OTHERS: dict[str, Callable[[], Any]] = {
-    "mean fill": SimpleImputer,
-    "KNNImputer": KNNImputer,
-    "IterativeImputer": lambda: IterativeImputer(random_state=0),
-    "random forests": lambda: IterativeImputer(RandomForestRegressor(**FOREST), max_iter=5, random_state=0),
-}
 # Columns whose numbers are names.
 NAMES = {"fair": ["occupation", "occupation_husb"], "wine": ["target"], "breast cancer": ["target"]}
 TABLES = ("wine", "diabetes", "breast cancer", "fair", "anes96", "randhie", "star98")
@@ -90,40 +80,14 @@ def hide(frame: pd.DataFrame, mechanism: str, share: float, seed: int) -> np.nda
 def fill(method: str, shown: pd.DataFrame) -> pd.DataFrame:
     """The table as the method completes it."""
     if method == "abpnet":
-        return abpnet.TableImputer().fit(shown).transform(shown)
-    table = Table.describe(shown)
-    matrix = table.encode(shown).astype(np.float64)
-    mean, std = np.nanmean(matrix, 0), np.nanstd(matrix, 0)
-    std[std == 0] = 1.0
-    spans = [column.span for column in table.columns if column.span.stop - column.span.start > 1]
-    last = [span.stop - 1 for span in spans]
-    kept = np.setdiff1d(np.arange(matrix.shape[1]), last)
-    filled = np.zeros_like(matrix)
-    filled[:, kept] = OTHERS[method]().fit_transform(((matrix - mean) / std)[:, kept]) * std[kept] + mean[kept]
-    for span in spans:
-        filled[:, span.stop - 1] = 1 - filled[:, span].sum(1)
-    return table.fill_in(shown, filled)
-
-
-def judge(truth: pd.DataFrame, filled: pd.DataFrame, hidden: np.ndarray) -> tuple[float | None, float | None]:
-    """Normalised error over columns of numbers, and accuracy over those of categories."""
-    errors, accuracies = [], []
-    for index, column in enumerate(Table.describe(truth).columns):
-        rows = hidden[:, index]
-        if not rows.any():
-            continue
-        right, given = truth.iloc[:, index], filled.iloc[:, index]
-        if column.kind == "category":
-            accuracies.append(float((right[rows] == given[rows]).mean()))
-        else:
-            errors.append(float(np.square(right[rows] - given[rows]).mean() / right.var(ddof=0)))
-    return float(np.sqrt(np.mean(errors))) if errors else None, float(np.mean(accuracies)) if accuracies else None
+        return abpnet.TableImputer().fit_transform(shown)
+    return impute_table(method, Table.describe(shown), shown)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tables", nargs="+", default=TABLES)
-    parser.add_argument("--methods", nargs="+", default=["abpnet", *OTHERS])
+    parser.add_argument("--methods", nargs="+", default=["abpnet", *TABLE_IMPUTERS])
     parser.add_argument("--mechanisms", nargs="+", default=["MCAR"], choices=["MCAR", "MAR", "MNAR"])
     parser.add_argument("--shares", nargs="+", type=float, default=[0.3])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
@@ -139,7 +103,7 @@ def main() -> None:
             hidden = hide(truth, mechanism, share, seed)
             for method in arguments.methods:
                 start = time.process_time()
-                error, accuracy = judge(truth, fill(method, truth.mask(hidden)), hidden)
+                error, accuracy = judge(Table.describe(truth), truth, fill(method, truth.mask(hidden)), hidden)
                 seconds = time.process_time() - start
                 case = {"table": name, "hidden": f"{mechanism} {100 * share:.0f} %", "seed": seed, "method": method}
                 rows.append(case | {"error": error, "accuracy": accuracy, "seconds": seconds})

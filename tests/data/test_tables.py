@@ -2,7 +2,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from abpnet.data.tables import Table, is_table, read_table, write_table
+from abpnet.data.table_files import is_table, read_table, write_table
+from abpnet.data.tables import Table
 from abpnet.errors import InputError
 
 

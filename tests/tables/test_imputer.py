@@ -9,32 +9,9 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import abpnet
 from abpnet import TableImputer
+from table_frames import mixed, shown
 
 FAST = {"latent_dim": 1, "n_networks": 1, "width": 4, "max_iter": 2}
-
-
-def mixed(n=60, seed=0, missing=0.3):
-    """Columns of all kinds that one factor ties together; and which cells are hidden."""
-    rng = np.random.default_rng(seed)
-    z = rng.normal(size=n)
-    size = pd.cut(z + 0.3 * rng.normal(size=n), [-9, -0.5, 0.5, 9], labels=["small", "medium", "large"])
-    whole = pd.DataFrame(
-        {
-            "colour": np.where(z + 0.3 * rng.normal(size=n) > 0, "red", "blue"),
-            "height": 170 + 10 * (z + 0.3 * rng.normal(size=n)),
-            "size": size,
-            "visits": pd.array(rng.poisson(np.exp(1.5 + 0.5 * z)), dtype="Int64"),
-            "tall": z + 0.3 * rng.normal(size=n) > 0,
-        }
-    )
-    hidden = rng.random(whole.shape) < missing
-    hidden[np.arange(n), rng.integers(0, 5, n)] = False
-    return whole, hidden
-
-
-def shown(n=60, seed=0):
-    whole, hidden = mixed(n, seed)
-    return whole.mask(hidden)
 
 
 @parametrize_with_checks([TableImputer(**FAST)])
@@ -83,6 +60,20 @@ def test_hidden_cells_never_matter_however_they_are_marked():
         marked.append(TableImputer(**FAST).fit(frame).transform(frame))
     for other in marked[1:]:
         pd.testing.assert_frame_equal(marked[0].astype(str), other.astype(str))
+
+
+def test_what_stands_below_a_mask_never_matters():
+    """Nullable columns of pandas keep some number where a cell is missing."""
+    whole, hidden = mixed()
+    filled = []
+    for below in (0, 10**9):
+        frame = whole.mask(hidden)
+        heights = np.where(hidden[:, 1], below, whole["height"])
+        visits = np.where(hidden[:, 3], below, whole["visits"].to_numpy(np.int64))
+        frame["height"] = pd.arrays.FloatingArray(heights, hidden[:, 1])
+        frame["visits"] = pd.arrays.IntegerArray(visits, hidden[:, 3])
+        filled.append(TableImputer(**FAST).fit_transform(frame))
+    pd.testing.assert_frame_equal(*filled, check_exact=True)
 
 
 def test_rows_do_not_depend_on_one_another():
@@ -164,7 +155,9 @@ def test_a_table_without_missing_cells_comes_back():
     [
         (lambda frame: frame.assign(height=np.nan), "'height'.*no value at all"),
         (lambda frame: frame.assign(height=pd.Timestamp("2020")), "'height'.*drop it"),
+        (lambda frame: frame.assign(height=pd.Timestamp("2020").date()), "'height'.*date.*drop it"),
         (lambda frame: frame.assign(height=np.inf), "'height'.*infinity"),
+        (lambda frame: frame.assign(colour=[f"name {i}" for i in range(len(frame))]), "'colour'.*no value comes twice"),
         (lambda frame: frame.iloc[:1], "minimum of 2"),
         (lambda frame: pd.concat([frame, frame["height"]], axis=1), "column names"),
     ],
@@ -186,6 +179,7 @@ def test_tables_that_cannot_be_learned_from(spoil, message):
         ({"kinds": {"weight": "number"}}, "expected a column of the table"),
         ({"kinds": {"colour": "number"}}, "'colour': a number must hold numbers"),
         ({"kinds": {"height": "count"}}, "'height': counts must be whole"),
+        ({"kinds": {"colour": "grade"}}, "'colour': .* need an order"),
     ],
 )
 def test_bad_settings_are_named(settings, message):

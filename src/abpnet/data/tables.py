@@ -1,10 +1,10 @@
-"""Tables in and out: numbers, categories, ordered grades and counts become one matrix of numbers, NaN = missing."""
+"""Tables as matrices: numbers, categories, ordered grades and counts become one matrix of numbers, NaN = missing."""
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
@@ -12,15 +12,18 @@ from jaxtyping import Bool, Float
 
 from abpnet.errors import InputError
 
-__all__ = ["Column", "Kind", "Table", "is_frame", "is_table", "read_table", "write_table"]
+__all__ = ["KINDS", "Column", "Kind", "Table", "is_frame"]
 
 Kind = Literal["number", "count", "grade", "category"]
-KINDS = get_args(Kind)
+KINDS: tuple[Kind, ...] = get_args(Kind)
 # Whole numbers of no more distinct values than that are grades; of categories, no more than so many are modelled.
 MOST_GRADES, MOST_CATEGORIES = 10, 50
 # Counts scatter about as much as those of Poisson do, whose variance is their mean.
 MOST_DISPERSED = 3.0
-SUFFIXES = (".csv", ".parquet")
+# Texts of more rows than that, each another, are names of the rows, and tell nothing about others.
+FEWEST_NAMES = 10
+# Objects that are neither numbers nor categories.
+UNKNOWN = (datetime.date, datetime.time, datetime.timedelta, list, dict, np.ndarray)
 
 
 class Column(NamedTuple):
@@ -68,8 +71,13 @@ def _values(X: Any, index: int) -> tuple[np.ndarray, Bool[np.ndarray, "n"]]:
 
     series = X.iloc[:, index]
     missing = series.isna().to_numpy(bool)
-    if types.is_datetime64_any_dtype(series) or types.is_timedelta64_dtype(series) or types.is_complex_dtype(series):
-        raise InputError(f"column {X.columns[index]!r}: {series.dtype} is no kind of column known here; drop it")
+    seen = series[~missing]
+    unknown = (types.is_datetime64_any_dtype, types.is_timedelta64_dtype, types.is_complex_dtype)
+    if any(is_unknown(series) for is_unknown in unknown) or (len(seen) and isinstance(seen.iloc[0], UNKNOWN)):
+        found = type(seen.iloc[0]).__name__ if series.dtype == object else series.dtype
+        raise InputError(
+            f"column {X.columns[index]!r}: {found} is no kind of column known here; drop it, or turn it into numbers"
+        )
     if types.is_numeric_dtype(series) and not types.is_bool_dtype(series):
         values = series.to_numpy(np.float64, na_value=np.nan)
         if np.isinf(values).any():
@@ -133,10 +141,17 @@ def _described(X: Any, index: int, told: Kind | None) -> Column:
         raise InputError(f"column {name!r}: a {kind} must hold numbers, found {seen[0]!r}; convert it, or leave it out")
     if kind == "count" and (seen.min() < 0 or (seen != np.round(seen)).any()):
         raise InputError(f"column {name!r}: counts must be whole and not negative; call it a number")
+    if kind == "grade" and values.dtype == object and not getattr(X.iloc[:, index].dtype, "ordered", False):
+        raise InputError(
+            f"column {name!r}: grades of {seen[0]!r} and others need an order; make it an ordered category"
+        )
     if kind == "number":
         mean, std = float(seen.mean()), float(seen.std())
         return Column(name, kind, (), mean, std if std > 0 and np.isfinite(std) else 1.0)
-    return Column(name, kind, () if kind == "count" else _levels(X, index, seen))
+    levels = () if kind == "count" else _levels(X, index, seen)
+    if told is None and values.dtype == object and len(seen) > FEWEST_NAMES and len(set(seen)) == len(seen):
+        raise InputError(f"column {name!r}: no value comes twice, so it tells nothing about other rows; drop it")
+    return Column(name, kind, levels)
 
 
 @dataclass(frozen=True)
@@ -255,64 +270,3 @@ def _filled_series(series: Any, missing: Bool[np.ndarray, "n"], values: np.ndarr
     filled = series.copy()
     filled.iloc[np.flatnonzero(missing)] = values
     return filled
-
-
-def is_table(path: str | Path) -> bool:
-    """Whether it is the name of a table's file."""
-    return Path(path).suffix.lower() in SUFFIXES
-
-
-def _read_csv(path: Path) -> Any:
-    """Whole numbers with gaps remain whole; names that come twice and dates are not taken for something else.
-
-    Raises:
-        InputError: If there are such.
-    """
-    import pandas
-
-    names = pandas.read_csv(path, header=None, nrows=1, dtype=str).iloc[0]
-    if names.duplicated().any():
-        raise InputError(f"{path}: two columns are called {names[names.duplicated()].iloc[0]!r}; rename one")
-    frame = pandas.read_csv(path, dtype_backend="numpy_nullable", float_precision="round_trip")
-    for name in frame.select_dtypes(["object", "string"]):
-        seen = frame[name].dropna().astype(str)
-        if len(seen) and pandas.to_datetime(seen, format="ISO8601", errors="coerce", utc=True).notna().all():
-            raise InputError(f"{path}: column {name!r} holds dates; turn them into numbers, or drop it")
-    return frame
-
-
-def read_table(path: str | Path) -> Any:
-    """Read a table into a pandas data frame.
-
-    Args:
-        path: A .csv or .parquet file.
-
-    Raises:
-        InputError: If there is none, it cannot be read, or pandas is not installed.
-    """
-    path = Path(path)
-    if not is_table(path):
-        raise InputError(f"{path}: expected a table, .csv or .parquet")
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; expected a table, .csv or .parquet")
-    try:
-        import pandas
-
-        frame = _read_csv(path) if path.suffix.lower() == ".csv" else pandas.read_parquet(path)
-    except ImportError as error:
-        raise InputError(f"{path}: tables need pandas and pyarrow ({error}); pip install 'abpnet[tables]'") from None
-    except InputError:
-        raise
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: damaged or unreadable table ({' '.join(str(error).split())})") from None
-    if not len(frame) or not len(frame.columns):
-        raise InputError(f"{path}: has no rows or no columns")
-    return frame
-
-
-def write_table(path: str | Path, frame: Any) -> None:
-    """Write a data frame as .csv or .parquet, by the suffix of the name."""
-    if Path(path).suffix.lower() == ".csv":
-        frame.to_csv(path, index=False)
-    else:
-        frame.to_parquet(path)
