@@ -61,6 +61,7 @@ FLOORS = [
     },
     {"patches", "networks.videos", "inference.langevin_dynamics", "inference.hamiltonian_dynamics", "inference.modes"},
     {
+        "patch_network",
         "model",
         "decoders",
         "networks.building",

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from abpnet import patches, residuals
+from abpnet import patch_network, patches, residuals
 from abpnet.errors import InputError
 from abpnet.patches import PatchField, conditional_draw, conditional_mean, fit, pixels_of
 from abpnet.uncertainty import coverage, credible_interval
@@ -52,6 +52,37 @@ def test_hidden_pixels_of_one_patch_are_their_exact_conditional_mean():
         weights = torch.linalg.solve(covariance[seen][:, seen], covariance[seen])
         expected = (y[index, seen] @ weights).float()
         torch.testing.assert_close(found[index].flatten(), expected, rtol=1e-3, atol=1e-3)
+
+
+def test_overlapping_patches_have_the_mean_of_the_dense_equations(monkeypatch):
+    monkeypatch.setattr("abpnet.patch_network.TOLERANCE", 1e-5)
+    monkeypatch.setattr("abpnet.patch_network.MOST_STEPS", 1000)
+    covariance, side, one = smooth_covariance(8, 2.0, 1.0), 12, torch.ones(1, 1)
+    root = torch.linalg.cholesky(covariance)
+    field = PatchField(one, torch.ones(1), covariance.float()[None, None], root.float()[None, None])
+    precision, pixels = torch.zeros(side**2, side**2, dtype=torch.float64), torch.arange(side**2).view(side, side)
+    for top, left in torch.cartesian_prod(torch.tensor([0, 2, 4]), torch.tensor([0, 2, 4])).tolist():
+        place = pixels[top : top + 8, left : left + 8].flatten()
+        precision[place[:, None], place] += torch.linalg.inv(covariance)
+    y = torch.randn(1, 1, side, side, generator=seeded(0))
+    observed = torch.rand(1, 1, side, side, generator=seeded(1)) < 0.5
+    hidden = ~observed.flatten()
+    pull = -precision[hidden][:, ~hidden] @ y.flatten()[~hidden].double()
+    expected = torch.linalg.solve(precision[hidden][:, hidden], pull).float()
+    found = patch_network.conditional_mean(field, torch.where(observed, y, 7.0), observed, torch.zeros_like(y))
+    torch.testing.assert_close(found.flatten()[hidden], expected, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("junk", [float("nan"), 1e30])
+def test_hidden_pixels_never_matter_to_overlapping_patches(textures, junk):
+    field, images, observed = textures
+    signal = torch.randn(images.shape, generator=seeded(4))
+    shown, filled = (torch.where(observed, images, value) for value in (0.0, junk))
+    expected = patch_network.conditional_mean(field, shown, observed, signal)
+    assert torch.equal(patch_network.conditional_mean(field, filled, observed, signal), expected)
+    rows = slice(2, 5)
+    some = patch_network.conditional_mean(field, shown[rows], observed[rows], signal[rows])
+    assert torch.equal(some, expected[rows])
 
 
 def test_several_kinds_are_found_and_beat_one_field_for_all(textures):

@@ -17,10 +17,9 @@ from typing import Annotated, Any
 import tyro
 
 from abpnet import parallel
-from abpnet.data.table_files import is_table
 from abpnet.errors import InputError
 from abpnet.runs import REPLACED, RunFolder
-from abpnet.tasks import complete, demo, evaluate, explain, objects, sample, sense, sound, table, texture, video
+from abpnet.tasks import complete, demo, evaluate, explain, objects, sample, sense, sound, texture, video
 from abpnet.tasks.session import SOURCES, Interrupted, RunSettings, settings_from_json, settings_to_json
 
 __all__ = ["main"]
@@ -32,7 +31,6 @@ DESCRIPTION = "Generative models of images, sounds and videos learned from damag
 COMMANDS: dict[str, tuple[type[RunSettings], Callable[[Any, RunFolder], dict[str, Any]]]] = {
     "demo": (demo.DemoSettings, demo.run),
     "complete": (complete.CompleteSettings, complete.run),
-    "table": (table.TableSettings, table.run),
     "sense": (sense.SenseSettings, sense.run),
     "evaluate": (evaluate.EvaluateSettings, evaluate.run),
     "objects": (objects.ObjectsSettings, objects.run),
@@ -128,13 +126,7 @@ def _resume(path: Path) -> None:
         _execute(command, settings_from_json(COMMANDS[command][0], settings, own.path), own)
 
 
-def _of_tables(arguments: list[str]) -> list[str]:
-    """`complete` passes tables on to the command of their own."""
-    named = [word for word, before in zip(arguments[1:], arguments, strict=False) if before != "--out"]
-    return ["table", *arguments[1:]] if arguments[:1] == ["complete"] and any(map(is_table, named)) else arguments
-
-
-def _run(arguments: list[str]) -> None:
+def _run(arguments: list[str] | None) -> None:
     kinds: dict[str, Any] = {name: kind for name, (kind, _) in COMMANDS.items()} | {"resume": ResumeSettings}
     settings: Any = tyro.extras.subcommand_cli_from_dict(kinds, prog="abpnet", description=DESCRIPTION, args=arguments)
     if isinstance(settings, ResumeSettings):
@@ -182,7 +174,7 @@ def main(arguments: list[str] | None = None) -> None:
                     nowhere = silence.enter_context(open(os.devnull, "w"))
                     silence.enter_context(redirect_stdout(nowhere))
                     silence.enter_context(redirect_stderr(nowhere))
-                _run(_of_tables(sys.argv[1:] if arguments is None else arguments))
+                _run(arguments)
         except SystemExit:  # the arguments make no sense, which was said, or asked for help
             with parallel.ending(notes):
                 raise

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from abpnet import patches
+from abpnet import patch_network, patches
 from abpnet.arrays import fill_in
 from abpnet.emissions import Emission
 from abpnet.observations import Observation
@@ -32,7 +32,7 @@ def fill_in_mean(
     """
     observed = observation.observed
     if isinstance(field, PatchField) and observed is not None:
-        signal = patches.conditional_mean(field, y, patches.pixels_of(observed, y.shape), signal)
+        signal = patch_network.conditional_mean(field, y, patches.pixels_of(observed, y.shape), signal)
     elif isinstance(field, ResidualField) and observed is not None:
         signal = signal + conditional_mean(field, y - signal, observed)
     return fill_in(y, observation, signal)

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Num
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
@@ -22,7 +22,20 @@ from abpnet.baselines.inpainting import fill_smoothly
 from abpnet.errors import InputError
 from abpnet.whitening import is_pixelwise
 
-__all__ = ["SIDE", "Drawn", "PatchField", "conditional_draw", "conditional_mean", "fit", "pixels_of", "smooth"]
+__all__ = [
+    "SIDE",
+    "Drawn",
+    "PatchField",
+    "conditional_draw",
+    "conditional_mean",
+    "cut",
+    "fit",
+    "kinds_of",
+    "pixels_of",
+    "places_of",
+    "smooth",
+    "turn",
+]
 
 # Pixels on a side of a patch, and from one patch to the next where they are averaged.
 SIDE, STRIDE = 8, 3
@@ -91,18 +104,19 @@ def smooth(signal: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
     return torch.from_numpy(gaussian_filter(signal.numpy(), (0, 0, deviation, deviation), mode="nearest"))
 
 
-def _turn(field: PatchField, image: Float[Tensor, "c h w"]) -> Float[Tensor, "c h w"]:
+def turn(field: PatchField, image: Float[Tensor, "c h w"]) -> Float[Tensor, "c h w"]:
+    """The image along the field's axes of the colours."""
     return torch.einsum("chw,cd->dhw", image, field.colours)
 
 
-def _cut(image: Float[Tensor, "c h w"], tops: Tensor, lefts: Tensor, side: int) -> Float[Tensor, "m c p"]:
+def cut(image: Num[Tensor, "c h w"], tops: Tensor, lefts: Tensor, side: int) -> Num[Tensor, "m c p"]:
     """Flattened patches with these corners."""
     along = torch.arange(side)
     rows, columns = (tops[:, None] + along)[:, :, None], (lefts[:, None] + along)[:, None, :]
     return image[:, rows, columns].transpose(0, 1).flatten(2)
 
 
-def _kinds(field: PatchField, patches: Float[Tensor, "m c p"]) -> Int[Tensor, "m"]:
+def kinds_of(field: PatchField, patches: Float[Tensor, "m c p"]) -> Int[Tensor, "m"]:
     """The kind under which each whole patch is most probable."""
     log_density = field.weights.clamp(min=1e-6).log().repeat(len(patches), 1)
     for kind, roots in enumerate(field.roots):
@@ -205,8 +219,8 @@ def fit(
     for image, mask in zip(torch.einsum("nchw,cd->ndhw", whole, colours), observed, strict=True):
         places = torch.randperm(n_places, generator=generator)[:n_each]
         tops, lefts = places // (y.shape[3] - side + 1), places % (y.shape[3] - side + 1)
-        parts.append(_cut(image, tops, lefts, side))
-        masks.append(_cut(mask.float(), tops, lefts, side)[:, 0])
+        parts.append(cut(image, tops, lefts, side))
+        masks.append(cut(mask.float(), tops, lefts, side)[:, 0])
     patches, seen = torch.cat(parts), torch.cat(masks)
     n_kinds = max(1, min(MOST_KINDS, len(patches) // PATCHES_PER_KIND))
     average = torch.einsum("mcp,mcq->cpq", patches, patches) / len(patches)
@@ -214,7 +228,7 @@ def fit(
     chosen = torch.nn.functional.one_hot(kinds, n_kinds).float()
     field = _mixture(torch.einsum("mk,mcp,mcq->kcpq", chosen, patches, patches), chosen.sum(0), average, colours)
     for _ in range(ROUNDS):
-        kinds = _kinds(field, patches)
+        kinds = kinds_of(field, patches)
         sums, counts = torch.zeros_like(field.covariances), torch.bincount(kinds, minlength=n_kinds).float()
         for rows in torch.arange(len(patches)).split(AT_ONCE):
             covariances = field.covariances[kinds[rows]]
@@ -231,7 +245,7 @@ def _starts(length: int, side: int, stride: int, first: int = 0) -> list[int]:
     return sorted({0, *range(first, length - side + 1, stride), length - side})
 
 
-def _places(shape: Sequence[int], side: int, stride: int, first: Sequence[int] = (0, 0)) -> tuple[Tensor, Tensor]:
+def places_of(shape: Sequence[int], side: int, stride: int, first: Sequence[int] = (0, 0)) -> tuple[Tensor, Tensor]:
     """Corners of patches that cover an image."""
     rows, columns = (_starts(shape[-2 + axis], side, stride, first[axis]) for axis in (0, 1))
     grid = torch.cartesian_prod(torch.tensor(rows), torch.tensor(columns))
@@ -257,7 +271,7 @@ def conditional_mean(
     observed: Bool[Tensor, "n 1 h w"],
     signal: Float[Tensor, "n c h w"],
 ) -> Float[Tensor, "n c h w"]:
-    """Images expected of what was observed of them; no image depends on another.
+    """Images expected of what was observed of them, patch by patch; no image depends on another.
 
     Args:
         field: Of what the smooth part of f(z) leaves unexplained.
@@ -266,12 +280,12 @@ def conditional_mean(
         signal: f(z).
     """
     mean, filled = smooth(signal), fill_smoothly(y, observed)
-    places, expected = _places(y.shape, field.side, STRIDE), torch.empty_like(y)
+    places, expected = places_of(y.shape, field.side, STRIDE), torch.empty_like(y)
     for index in range(len(y)):
-        whole = _turn(field, filled[index] - mean[index])
-        patches = _cut(whole, *places, field.side)
-        seen = _cut(observed[index].float(), *places, field.side)[:, 0]
-        covariances = field.covariances[_kinds(field, patches)]
+        whole = turn(field, filled[index] - mean[index])
+        patches = cut(whole, *places, field.side)
+        seen = cut(observed[index].float(), *places, field.side)[:, 0]
+        covariances = field.covariances[kinds_of(field, patches)]
         belief = _given(covariances, patches, seen)
         left = covariances.diagonal(dim1=2, dim2=3) - belief.known.square().sum(2)
         precision = 1 / left.clamp(min=1e-3 * float(field.covariances.diagonal(dim1=2, dim2=3).mean()))
@@ -300,12 +314,12 @@ def conditional_draw(
     """
     mean, filled, side = smooth(signal), fill_smoothly(y, observed), field.side
     first = torch.randint(side, (2,), generator=generator).tolist()
-    places, expected, deviation = _places(y.shape, side, side, first), torch.empty_like(y), torch.empty_like(y)
+    places, expected, deviation = places_of(y.shape, side, side, first), torch.empty_like(y), torch.empty_like(y)
     for index in range(len(y)):
-        whole = _turn(field, filled[index] - mean[index])
-        patches = _cut(whole, *places, side)
-        seen = _cut(observed[index].float(), *places, side)[:, 0]
-        kinds = _kinds(field, patches)
+        whole = turn(field, filled[index] - mean[index])
+        patches = cut(whole, *places, side)
+        seen = cut(observed[index].float(), *places, side)[:, 0]
+        kinds = kinds_of(field, patches)
         noise = torch.randn(patches.shape, generator=generator).unsqueeze(3)
         free = (field.roots[kinds] @ noise).squeeze(3)
         given, of_free = (_given(field.covariances[kinds], values, seen).mean for values in (patches, free))

@@ -22,11 +22,12 @@ from abpnet.estimator import GeneratorNetwork
 from abpnet.patches import SIDE
 from abpnet.progress import show_stage
 from abpnet.runs import RunFolder
-from abpnet.tasks import certainty
+from abpnet.tasks import certainty, table
 from abpnet.tasks.recovery import (
+    MOST_FACTORS,
     OURS,
+    ImageSettings,
     Part,
-    RecoverySettings,
     read_images,
     recover_parts,
     scale_of,
@@ -47,6 +48,8 @@ MOST_DRAWS = 10_000
 # Pixels from hidden to observed ones, on average, up to which patches carry residuals; images that are looked at; and
 # patches that fit into each side of an image.
 CLOSE, IMAGES_LOOKED_AT, FEWEST_PATCHES = 2.5, 50, 4
+# Of images, by default.
+FACTORS = 100
 EXPLANATION = (
     "Error on hidden pixels: mean absolute difference as a fraction of the dynamic range; PSNR in dB. "
     "All methods saw the same observed pixels. The auto-encoder learned for as many seconds as ours, or as many passes "
@@ -56,24 +59,27 @@ MIRRORED = " With --mirror, ours learned from mirror images as well and complete
 
 
 @dataclass(frozen=True, kw_only=True)
-class CompleteSettings(RecoverySettings):
-    """Learn from incomplete images and complete them.
+class CompleteSettings(ImageSettings):
+    """Learn from incomplete images, or an incomplete table, and complete them.
 
     For example:
 
       abpnet complete photos/ --size 64 --out runs/photos
       abpnet complete faces/ --mask pepper:0.5 --max-seconds 300 --out runs/faces
       abpnet complete builtin:digits --mask pepper:0.5:1 --latent-dim 20 --new-images 300 --out runs/digits
-      abpnet complete patients.csv --out runs/patients (a table: see abpnet table --help)
+      abpnet complete survey.csv --imputations 5 --out runs/survey
     """
 
     out: Path = Path("runs/complete")
     """Folder of the run; it must be new or empty."""
     source: Annotated[str, tyro.conf.Positional]
-    """Folder of images (transparent pixels = missing), .npz or .npy file (NaN = missing), or builtin:digits."""
+    """Folder of images (transparent pixels = missing), .npz or .npy file (NaN = missing), builtin:digits, or a table:
+    .csv or .parquet file."""
     mask: str = "nan"
     """What to hide: pepper:FRACTION[:BLOCK], region:SIDE, a black (hidden) and white FILE.png, or nan = nothing more
-    than what is missing already."""
+    than what is missing already; of a table's cells pepper:FRACTION or nan."""
+    latent_dim: int | None = None
+    """Number of latent factors; by default 100, of tables as many as predict best cells that are held back."""
     residuals: Literal["auto", "white", "kriged", "patches", "whitened"] = "auto"
     """How what the factors leave unexplained varies from pixel to pixel: white = without relation; kriged = neighbours
     tell about hidden pixels; patches = and know of edges, for holes smaller than 8 pixels; whitened = the factors allow
@@ -85,13 +91,21 @@ class CompleteSettings(RecoverySettings):
     draws: int = 39
     """Draws from the posterior of each image shown in the report, which tell how sure its hidden pixels are; 0 = none,
     else 19 or more."""
+    imputations: int = 0
+    """Of a table: write so many more of it, their missing cells drawn from their posterior, for multiple imputation."""
+    kinds: tuple[str, ...] = ()
+    """Of a table: COLUMN=number|count|grade|category ..., where the values of a column mislead about it."""
 
     def check(self) -> None:
         """Refuse settings that cannot be used."""
         super().check()
+        check_number("--latent-dim", self.latent_dim, 1, MOST_FACTORS)
         check_number("--draws", self.draws, 0, MOST_DRAWS)
         if 0 < self.draws < certainty.FEWEST_DRAWS:
             raise InputError(f"--draws must be 0 or at least {certainty.FEWEST_DRAWS}, got {self.draws}")
+        of_table = table.settings_of_table(self)
+        if of_table is not None:
+            of_table.check()
 
     def recipe(self, observed: np.ndarray) -> str:
         """Name of the recipe; auto = whitened where few pixels, all whole, were observed, else patches or kriged."""
@@ -171,9 +185,12 @@ def run(settings: CompleteSettings, folder: RunFolder) -> dict[str, Any]:
         What stands in result.json.
 
     Raises:
-        InputError: If the images or the mask cannot be used.
+        InputError: If the images, the table or the mask cannot be used.
         Interrupted: If the user or the system asked to stop.
     """
+    of_table = table.settings_of_table(settings)
+    if of_table is not None:
+        return table.run(of_table, folder)
     images, n_last = read_images(settings, settings.source)
     rng = np.random.default_rng(settings.seed)
     kept = draw_mask(settings.mask, images.pixels.shape, rng)
@@ -186,7 +203,8 @@ def run(settings: CompleteSettings, folder: RunFolder) -> dict[str, Any]:
         )
     is_new = split(settings, len(observed), n_last, rng)
     recipe = settings.recipe(observed)
-    network = new_network(settings, latent_dim=settings.latent_dim, noise_std=settings.noise_std, recipe=recipe)
+    latent_dim = settings.latent_dim or FACTORS
+    network = new_network(settings, latent_dim=latent_dim, noise_std=settings.noise_std, recipe=recipe)
     directions = (1, -1) if settings.mirror else (1,)
     views = [observed[..., ::direction] for direction in directions]
     network = learn(network, np.concatenate([view[~is_new] for view in views]), folder, title="learning")
@@ -200,7 +218,7 @@ def run(settings: CompleteSettings, folder: RunFolder) -> dict[str, Any]:
 
     hidden = np.isnan(observed) & ~np.isnan(images.pixels)
     parts = recover_parts(images, observed, hidden, is_new, complete)
-    table = _table(settings, network, parts, folder.metrics()[-1]["seconds"])
+    rows = _table(settings, network, parts, folder.metrics()[-1]["seconds"])
     explanation = EXPLANATION + MIRRORED * settings.mirror
     title = f"{len(parts[0].truth)} incomplete images: {settings.source}"
     more: dict[str, list[str]] = {}
@@ -213,4 +231,4 @@ def run(settings: CompleteSettings, folder: RunFolder) -> dict[str, Any]:
                 drawn = certainty.describe(network, folder, part, settings.draws, settings.seed, scale_of(part.truth))
                 more[f"How sure: {part.name}"], found[f"uncertainty, {part.name}"] = drawn
     caption = "coloured = not observed"
-    return write_recovery(settings, folder, network, parts, table, title, explanation, caption, more) | found
+    return write_recovery(settings, folder, network, parts, rows, title, explanation, caption, more) | found

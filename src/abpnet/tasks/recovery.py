@@ -20,6 +20,7 @@ from abpnet.runs import RunFolder
 from abpnet.tasks.session import LearningSettings, check_number, curves, reproduction
 
 __all__ = [
+    "MOST_FACTORS",
     "OURS",
     "SHOWN",
     "ImageSettings",
@@ -72,7 +73,7 @@ class ImageSettings(LearningSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class RecoverySettings(ImageSettings):
-    """Settings of every command that recovers images."""
+    """Settings of commands that learn one model of images."""
 
     latent_dim: int = 100
     """Number of latent factors."""
@@ -231,7 +232,7 @@ def _save(folder: Path, part: Part) -> None:
 
 
 def write_recovery(
-    settings: RecoverySettings,
+    settings: ImageSettings,
     folder: RunFolder,
     network: GeneratorNetwork,
     parts: Sequence[Part],

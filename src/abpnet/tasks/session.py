@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import shlex
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,8 +29,8 @@ __all__ = [
     "Interrupted",
     "LearningSettings",
     "RunSettings",
-    "go_through",
     "learn",
+    "logged",
     "settings_from_json",
     "settings_to_json",
 ]
@@ -206,44 +206,28 @@ def _keep_recipe(network: GeneratorNetwork, run: RunFolder) -> None:
         network.set_params(recipe=recorded)
 
 
-def _keeping_precision(
-    iterations: Iterable[Iteration], network: GeneratorNetwork, run: RunFolder
-) -> Iterator[Iteration]:
-    for iteration in iterations:
-        if "precision" not in run.config:
-            run.record(precision=network.precision_)
-        yield iteration
-
-
-def go_through(
-    learner: GeneratorNetwork | TableImputer,
-    iterations: Iterable[Iteration],
-    run: RunFolder,
-    title: str,
-    checkpoint: tuple[dict[str, Any], dict[str, Any]] | None,
-) -> None:
-    """Learn inside a run folder: progress, one row of metrics per iteration, and checkpoints.
+def logged(
+    learner: GeneratorNetwork | TableImputer, passes: Generator[Iteration], run: RunFolder, *, title: str, first: int
+) -> Generator[Iteration]:
+    """Pass the passes of learning through; show, log and checkpoint each of them once the caller has seen it.
 
     Args:
-        learner: Whose `state_` is kept.
-        iterations: What it does.
+        learner: Whose passes they are.
+        passes: Its loop.
         run: Where everything is written.
         title: What the progress line says.
-        checkpoint: What learning goes on from.
+        first: Passes that an earlier session made.
 
     Raises:
         Interrupted: If SIGINT or SIGTERM came; a checkpoint was written.
     """
-    with delay_interruption() as interruption:
-        shown = show_progress(
-            iterations,
-            title=title,
-            max_iter=learner.max_iter,
-            max_seconds=learner.max_seconds,
-            first=checkpoint[1]["iteration"] if checkpoint else 0,
-        )
+    with delay_interruption() as interruption, closing(passes):
         saved = time.monotonic()
+        shown = show_progress(
+            passes, title=title, max_iter=learner.max_iter, max_seconds=learner.max_seconds, first=first
+        )
         for iteration in shown:
+            yield iteration
             run.log(iteration.row())
             stopped_by = interruption.requested()
             is_due = parallel.is_first() and time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS
@@ -289,10 +273,19 @@ def learn(
     precision = run.config.get("precision")
     if precision is not None:  # a trial may choose otherwise on a busy machine; a run keeps its first choice
         network.set_params(precision=precision["precision"])
-    with closing(network.iterations(data, observation, checkpoint, start)) as iterations:
-        go_through(network, _keeping_precision(iterations, network, run), run, title, checkpoint)
+    passes = network.iterations(data, observation, checkpoint, start)
+    with closing(logged(network, passes, run, title=title, first=first_of(checkpoint))) as iterations:
+        for _ in iterations:
+            if precision is None:
+                precision = network.precision_
+                run.record(precision=precision)
     network.save(run.path / "model")
     return network
+
+
+def first_of(checkpoint: tuple[dict[str, Any], dict[str, Any]] | None) -> int:
+    """Passes made before a checkpoint."""
+    return checkpoint[1]["iteration"] if checkpoint else 0
 
 
 def run_part(

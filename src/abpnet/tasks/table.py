@@ -1,97 +1,70 @@
-"""Experiment 5 on tables: fill in the missing cells of numbers, counts, grades and categories."""
+"""Experiment 5 on tables: learn from rows of which many cells are missing, and complete them."""
 
 from __future__ import annotations
 
+import dataclasses
 import time
+from collections.abc import Hashable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
-import tyro
 
 from abpnet import parallel, report
 from abpnet.baselines.tables import TABLE_IMPUTERS, impute_table
-from abpnet.data.table_files import read_table, write_table
-from abpnet.data.tables import Table
+from abpnet.data.table_files import is_table, read_table, write_table
+from abpnet.data.tables import KINDS, Kind, Table
 from abpnet.errors import InputError
 from abpnet.progress import show_stage
 from abpnet.runs import RunFolder
 from abpnet.tables import TableImputer
 from abpnet.tables.judging import judge
-from abpnet.tasks.session import RunSettings, check_number, curves, go_through, reproduction
+from abpnet.tasks.session import LearningSettings, check_number, curves, first_of, logged, reproduction
 
-__all__ = ["TableSettings", "run"]
+__all__ = ["TableSettings", "run", "settings_of_table"]
 
 OURS = "abpnet"
-MOST_IMPUTATIONS = 1000
-# Forests take minutes.
+MOST_FACTORS, MOST_IMPUTATIONS = 1000, 1000
+# Random forests take minutes.
 COMPARED = [method for method in TABLE_IMPUTERS if method != "random forests"]
 SHOWN_ROWS, SHOWN_COLUMNS = 12, 12
-UNEXPLAINED = (
-    "Unexplained: mean squared error at observed cells that were held back from learning, as a share of their column's "
-    "variance: 0 = all are predicted exactly, 1 = no better than by the mean. Expect as much at the missing cells, if "
-    "they are missing at random."
-)
 EXPLANATION = (
     "Error on hidden cells of numbers, counts and grades: root mean squared, in standard deviations of their column, "
     "over all columns; accuracy: on those of categories. All methods saw the same cells, coded the same way."
 )
+UNEXPLAINED = (
+    "Unexplained: mean squared error at observed cells that were held back from learning, as a share of their column's "
+    "variance: 0 = all are predicted exactly, 1 = no better than by the mean."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
-class TableSettings(RunSettings):
-    """Fill in the missing cells of a table; `abpnet complete` passes files ending in .csv or .parquet on to this.
+class TableSettings(LearningSettings):
+    """Those settings of `complete` that make sense for tables."""
 
-    For example:
-
-      abpnet complete patients.csv --out runs/patients
-      abpnet complete survey.parquet --kinds region=category --imputations 20 --out runs/survey
-      abpnet complete patients.csv --mask pepper:0.1 --out runs/tried
-    """
-
-    source: Annotated[str, tyro.conf.Positional]
-    """A .csv file with a line of names, or a .parquet file."""
-    out: Path = Path("runs/table")
-    """Folder of the run; it must be new or empty."""
+    source: str
     mask: str = "nan"
-    """pepper:FRACTION = hide that share of the cells as well, and score what is filled in there beside other methods;
-    nan = nothing more than what is missing already."""
-    baselines: bool = True
-    """With --mask: compare with other methods."""
-    imputations: int = 0
-    """How many tables to draw besides the completed one, as in multiple imputation."""
-    kinds: tuple[str, ...] = ()
-    """NAME=KIND of columns whose values mislead about what they are: number, count, grade or category."""
     latent_dim: int | None = None
-    """Latent factors; by default as many as predict cells that are held back best."""
-    max_iter: int = 200
-    """Passes over the rows at most."""
-    max_seconds: float | None = None
-    """Seconds of learning at most."""
-    device: tyro.conf.Suppress[str] = "cpu"
-    """Tables are small: they are learned on the CPU."""
+    baselines: bool = True
+    imputations: int = 0
+    kinds: tuple[str, ...] = ()
 
     def check(self) -> None:
         """Refuse settings that cannot be used."""
         super().check()
+        check_number("--latent-dim", self.latent_dim, 1, MOST_FACTORS)
         check_number("--imputations", self.imputations, 0, MOST_IMPUTATIONS)
-        check_number("--latent-dim", self.latent_dim, 1)
-        check_number("--max-iter", self.max_iter, 1)
-        if self.max_seconds is not None and not self.max_seconds > 0:
-            raise InputError(f"--max-seconds must be above 0, got {self.max_seconds}")
-        for told in self.kinds:
-            if "=" not in told:
-                raise InputError(f"--kinds: expected NAME=KIND, got {told!r}")
-        self.share_hidden()
+        _ = self.share_hidden, self.kinds_by_name
+        if self.device not in ("auto", "cpu") or self.precision == "bfloat16":
+            raise InputError("--device and --precision: tables are learned by the CPU in float32; leave them out")
+        if parallel.n_processes() > 1:
+            raise InputError("tables are learned by one process; start the command without torchrun")
 
+    @property
     def share_hidden(self) -> float:
-        """Share of the observed cells that is hidden.
-
-        Raises:
-            InputError: If the mask is none of a table's.
-        """
+        """Share of the observed cells that is hidden."""
         kind, _, number = self.mask.partition(":")
         try:
             if self.mask == "nan" or (kind == "pepper" and 0 < float(number) < 1):
@@ -100,28 +73,33 @@ class TableSettings(RunSettings):
             pass
         raise InputError(f"--mask {self.mask}: expected pepper:FRACTION of a table's cells, 0 to 1, or nan")
 
-    def imputer(self) -> TableImputer:
-        """Not yet fitted."""
-        kinds: dict[Any, Any] = {name: kind for name, _, kind in (told.rpartition("=") for told in self.kinds)}
-        return TableImputer(
-            self.latent_dim,
-            kinds=kinds,
-            max_iter=self.max_iter,
-            max_seconds=self.max_seconds,
-            random_state=self.seed,
-        )
+    @property
+    def kinds_by_name(self) -> dict[Hashable, Kind]:
+        """What the user says about columns."""
+        kinds: dict[Hashable, Kind] = {}
+        for given in self.kinds:
+            name, _, told = given.rpartition("=")
+            known = [kind for kind in KINDS if kind == told]
+            if not name or not known:
+                raise InputError(f"--kinds {given}: expected COLUMN={'|'.join(KINDS)}")
+            kinds[name] = known[0]
+        return kinds
 
 
-def _learned(settings: TableSettings, folder: RunFolder, frame: Any) -> TableImputer:
-    imputer = settings.imputer()
-    try:
-        Table.describe(frame, imputer.kinds)  # refused before anything is written
-        checkpoint = folder.load_checkpoint()
-        with closing(imputer.iterations(frame, checkpoint)) as passes:
-            go_through(imputer, passes, folder, "learning", checkpoint)
-    except InputError as error:
-        raise InputError(f"{settings.source}: {error}") from None
-    return imputer
+def settings_of_table(settings: Any) -> TableSettings | None:
+    """Those of `complete` for a table; None if its source is none.
+
+    Raises:
+        InputError: If settings belong to the other kind of source.
+    """
+    names = {field.name for field in dataclasses.fields(TableSettings)}
+    of_images = {"source"} | {field.name for field in dataclasses.fields(settings)} - {"imputations", "kinds"}
+    allowed = names if is_table(settings.source) else of_images
+    for field in dataclasses.fields(settings):
+        if field.name not in allowed and getattr(settings, field.name) != field.default:
+            option = f"--{field.name.replace('_', '-')}"
+            raise InputError(f"{option} belongs to {'images' if allowed is names else 'tables'}; leave it out")
+    return TableSettings(**{name: getattr(settings, name) for name in names}) if allowed is names else None
 
 
 def _hide(frame: Any, share: float, seed: int) -> tuple[Any, np.ndarray]:
@@ -151,17 +129,26 @@ def _check(frame: Any, source: str) -> None:
         )
 
 
+def _learn(settings: TableSettings, imputer: TableImputer, shown: Any, folder: RunFolder) -> None:
+    """Fit inside a run folder; goes on from the last checkpoint."""
+    checkpoint = folder.load_checkpoint()
+    passes = imputer.iterations(shown, checkpoint)
+    with closing(logged(imputer, passes, folder, title="learning", first=first_of(checkpoint))) as iterations:
+        for _ in iterations:
+            pass
+
+
 def _compare(
-    methods: list[str], table: Table, frame: Any, shown: Any, hidden: np.ndarray, completed: Any, seconds: float
+    settings: TableSettings, table: Table, frame: Any, shown: Any, hidden: np.ndarray, completed: Any, seconds: float
 ) -> list[dict[str, Any]]:
-    """Ours beside other imputers, on the cells that the mask hid."""
+    """Ours beside the imputers, on the cells that the mask hid."""
     rows = [{"method": OURS, **judge(table, frame, completed, hidden)._asdict(), "seconds": round(seconds, 1)}]
-    for method in methods:
+    for method in COMPARED if settings.baselines else []:
         start = time.monotonic()
         with show_stage(f"for comparison: {method}"):
             filled = impute_table(method, table, shown)
-        judgement = judge(table, frame, filled, hidden)._asdict()
-        rows.append({"method": method, **judgement, "seconds": round(time.monotonic() - start, 1)})
+        judgement = judge(table, frame, filled, hidden)
+        rows.append({"method": method, **judgement._asdict(), "seconds": round(time.monotonic() - start, 1)})
     return rows
 
 
@@ -198,7 +185,7 @@ def _excerpt(shown: Any, completed: Any) -> list[dict[str, Any]]:
 
 
 def run(settings: TableSettings, folder: RunFolder) -> dict[str, Any]:
-    """Learn, fill in, draw, compare, report; goes on where an interrupted run stopped.
+    """Learn, complete, draw, compare, report; goes on where an interrupted run stopped.
 
     Args:
         settings: All settings.
@@ -211,40 +198,52 @@ def run(settings: TableSettings, folder: RunFolder) -> dict[str, Any]:
         InputError: If the table cannot be used.
         Interrupted: If the user or the system asked to stop.
     """
-    if parallel.n_processes() > 1:
-        raise InputError("tables are small: they are learned by one process; start it without torchrun")
     frame = read_table(settings.source)
-    shown, hidden = _hide(frame, settings.share_hidden(), settings.seed)
+    shown, hidden = _hide(frame, settings.share_hidden, settings.seed)
     _check(shown, settings.source)
-    imputer = _learned(settings, folder, shown)
-    suffix = Path(settings.source).suffix.lower()
-    with show_stage("filling in"):
-        completed = imputer.transform(shown)
-        write_table(folder.path / f"completed{suffix}", completed)
-        drawn = imputer.impute(shown, settings.imputations, settings.seed) if settings.imputations else []
-        for index, table in enumerate(drawn, 1):
-            write_table(folder.path / f"completed_{index}{suffix}", table)
-    last, columns = folder.metrics()[-1], _columns(imputer, shown, completed)
-    found: dict[str, Any] = {
+    Table.describe(shown, settings.kinds_by_name)  # what cannot be learned is refused before anything is written
+    imputer = TableImputer(
+        settings.latent_dim,
+        settings.kinds_by_name,
+        max_iter=settings.max_iter,
+        max_seconds=settings.max_seconds,
+        random_state=settings.seed,
+    )
+    _learn(settings, imputer, shown, folder)
+    completed = imputer.transform(shown)
+    ending = Path(settings.source).suffix.lower()
+    write_table(folder.path / f"completed{ending}", completed)
+    draws = imputer.impute(shown, settings.imputations, settings.seed) if settings.imputations else []
+    for number, drawn in enumerate(draws, 1):
+        write_table(folder.path / f"imputation {number}{ending}", drawn)
+    last = folder.metrics()[-1]
+    result: dict[str, Any] = {
         "n_rows": len(frame),
-        "missing": int(shown.isna().to_numpy().sum()),
+        "missing": float(shown.isna().to_numpy().mean()),
         "latent_dim": imputer.latent_dim_,
         "unexplained": imputer.unexplained_,
-        "columns": columns,
+        "iterations": last["iteration"],
+        "seconds": last["seconds"],
+        "columns": _columns(imputer, shown, completed),
     }
-    told = f"{imputer.latent_dim_} factors; unexplained, all columns together: {imputer.unexplained_:.3f}."
+    summary = (
+        f"{result['n_rows']:,} rows of {len(result['columns'])} columns, {100 * result['missing']:.1f} % of the cells "
+        f"missing; {imputer.latent_dim_} factors. Of cells that learning held back, {100 * imputer.unexplained_:.0f} % "
+        "of the variance was left unexplained (means of the columns: 100 %)."
+    )
     sections = {
         "Completed": [
+            report.paragraph(summary),
             report.table(_excerpt(shown, completed)),
-            report.paragraph("In brackets = filled in. The whole table stands beside this page."),
+            report.paragraph("In brackets = filled in. The whole table is in the folder of this page."),
         ],
-        "Columns": [report.table(columns), report.paragraph(UNEXPLAINED), report.paragraph(told)],
+        "Columns": [report.table(result["columns"]), report.paragraph(UNEXPLAINED)],
     }
     if hidden.any():
-        methods = COMPARED if settings.baselines else []
-        found["table"] = _compare(methods, imputer.table_, frame, shown, hidden, completed, last["seconds"])
-        sections["Hidden cells"] = [report.table(found["table"], OURS), report.paragraph(EXPLANATION)]
-    sections |= {"Learning": curves(folder), "How to get this again": reproduction(settings, folder)}
-    title = f"{len(frame)} rows of {len(frame.columns)} columns: {settings.source}"
-    report.write_report(folder.path / "report.html", title, sections)
-    return last | found
+        compared = (frame, shown, hidden, completed, last["seconds"])
+        result["table"] = _compare(settings, imputer.table_, *compared)
+        sections["Hidden cells"] = [report.table(result["table"], OURS), report.paragraph(EXPLANATION)]
+    sections["Learning"] = curves(folder)
+    sections["How to get this again"] = reproduction(settings, folder)
+    report.write_report(folder.path / "report.html", f"Incomplete table: {settings.source}", sections)
+    return result
