@@ -180,7 +180,7 @@ def test_images_with_small_holes_are_completed_by_patches():
 
 
 def test_a_run_completes_images_by_patches(tmp_path):
-    images, observed = two_textures(12, side=32)
+    images, observed = two_textures(6, side=32)
     np.savez(tmp_path / "images.npz", images=torch.where(observed, images.clamp(-1, 1), torch.nan).numpy())
     out = tmp_path / "out"
     options = ("--latent-dim", "2", "--max-iter", "2", "--draws", "19", "--no-baselines", "--precision", "float32")
