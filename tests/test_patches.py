@@ -6,8 +6,11 @@ import torch
 
 from abpnet import patch_network, patches, residuals
 from abpnet.errors import InputError
+from abpnet.estimator import GeneratorNetwork
 from abpnet.patches import PatchField, conditional_draw, conditional_mean, fit, pixels_of
+from abpnet.tasks.complete import CompleteSettings
 from abpnet.uncertainty import coverage, credible_interval
+from commands import run
 
 
 def seeded(seed):
@@ -157,3 +160,32 @@ def test_pixels_that_are_observed_in_some_channels_only_are_refused():
     observed[0, 1, 2, 2] = False
     with pytest.raises(InputError, match="kriged"):
         pixels_of(observed, (2, 3, 4, 4))
+
+
+def test_images_with_small_holes_are_completed_by_patches():
+    rng = np.random.default_rng(0)
+    pixels = rng.uniform(-1, 1, (3, 1, 40, 40)).astype(np.float32)
+    settings = CompleteSettings(source="builtin:digits")
+
+    def recipe(hidden, images=pixels):
+        return settings.recipe(np.where(hidden, np.float32(np.nan), images))
+
+    square = np.zeros((3, 1, 40, 40), bool)
+    square[:, :, 8:28, 8:28] = True
+    assert recipe(rng.random(pixels.shape) < 0.5) == "patches"
+    assert recipe(square) == "kriged"
+    assert recipe(square[..., :9, :9] | (rng.random((3, 1, 9, 9)) < 0.5), pixels[..., :9, :9]) == "kriged"
+    assert recipe(np.zeros_like(square)) == "kriged"
+    assert recipe(rng.random(pixels.shape) < 0.9) == "whitened"
+
+
+def test_a_run_completes_images_by_patches(tmp_path):
+    images, observed = two_textures(6, side=32)
+    np.savez(tmp_path / "images.npz", images=torch.where(observed, images.clamp(-1, 1), torch.nan).numpy())
+    out = tmp_path / "out"
+    options = ("--latent-dim", "2", "--max-iter", "2", "--draws", "19", "--no-baselines", "--precision", "float32")
+    assert run("complete", tmp_path / "images.npz", *options, "--out", out) == 0
+    network = GeneratorNetwork.load(out / "model")
+    assert isinstance(network.patches_, PatchField)
+    assert network.recipe == "patches"
+    assert (out / "training images, uncertainty.png").is_file()
