@@ -16,6 +16,7 @@ import abpnet
 from abpnet import factor_analysis as fa
 from abpnet.estimator import GeneratorNetwork
 from abpnet.networks import LinearNetwork
+from abpnet.priors import fit_mixture
 from abpnet.uncertainty import coverage, credible_interval
 from estimators import FAST, images
 
@@ -400,3 +401,11 @@ def test_calibration_that_cannot_be_is_refused():
         net.calibrate(x, level=0.0)
     with pytest.raises(ValueError, match="n_chains"):
         net.impute(np.where(x > 0, x, np.nan), n_chains=0)
+
+
+def test_samples_may_come_from_a_prior_fitted_to_the_chains(fitted):
+    mixture = fit_mixture(torch.from_numpy(fitted.latents_), n_components=2)
+    samples = fitted.sample(5, prior=mixture, random_state=1)
+    assert samples.shape == (5, 1, 8, 8)
+    assert not np.array_equal(samples, fitted.sample(5, random_state=1))
+    np.testing.assert_array_equal(samples, fitted.sample(5, prior=mixture, random_state=1))

@@ -25,6 +25,7 @@ from abpnet.networks import NonNegative
 from abpnet.observations import Complete, Observation, hide_missing, unmasked
 from abpnet.patches import PatchField
 from abpnet.posterior import chain_starts, posterior_draws
+from abpnet.priors import Prior
 from abpnet.projected_residuals import project
 from abpnet.residuals import ResidualField
 from abpnet.short_chains import short_draws
@@ -198,12 +199,21 @@ class FittedNetwork:
         self.noise_scale_ = noise_scale(np.stack(signals), np.stack(draws), y.numpy()[where], level)
         return self
 
-    def sample(self, n: int = 1, *, latent_shape: Sequence[int] | None = None, random_state: Any = None) -> np.ndarray:
+    def sample(
+        self,
+        n: int = 1,
+        *,
+        latent_shape: Sequence[int] | None = None,
+        prior: Prior | None = None,
+        random_state: Any = None,
+    ) -> np.ndarray:
         """New signals f(z), z drawn from the prior, (n, *shape).
 
         Args:
             n: How many.
             latent_shape: Height and width (or length) of another map of factors, for networks that take a map.
+            prior: Another one to draw z from, such as `fit_mixture(torch.from_numpy(net.latents_))`, where chains stand
+                elsewhere than the model's has it.
             random_state: Seed; the estimator's by default.
         """
         check_is_fitted(self)
@@ -217,7 +227,8 @@ class FittedNetwork:
                     f"latent_shape={tuple(latent_shape)}: expected {len(shape) - 1} sizes for factors {shape}"
                 )
             shape = (shape[0], *latent_shape)
-        return self._mean(self._decode(self.model_.prior.sample((n, *shape), generator))).numpy()
+        z = (prior or self.model_.prior).sample((n, *shape), generator)
+        return self._mean(self._decode(z)).numpy()
 
     def score_samples(self, X: Any, random_state: Any = 0, annealing: Annealing | None = None) -> np.ndarray:
         """`log p(x)` of what was observed of each example, (n,), in nats: a lower bound on average.
