@@ -167,8 +167,8 @@ def test_ctrl_c_ends_learning_and_keeps_what_was_learned(monkeypatch):
     estimator = GeneratorNetwork(2, max_iter=10_000, verbose=False)
     one_iteration = estimator.iterations
 
-    def interrupted(*arguments):
-        for iteration in one_iteration(*arguments):
+    def interrupted(*arguments, **settings):
+        for iteration in one_iteration(*arguments, **settings):
             if iteration.iteration == 2:
                 os.kill(os.getpid(), signal.SIGINT)
             yield iteration

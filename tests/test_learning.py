@@ -350,7 +350,7 @@ def test_weights_of_a_foreign_observation_get_no_gradients():
     ("settings", "message"),
     [
         ({"optimizer": "newton"}, "optimizer must be adam or sgd; got 'newton'"),
-        ({"residuals": "red"}, "residuals must be white or kriged or whitened"),
+        ({"residuals": "red"}, "residuals must be white or kriged or patches or whitened"),
         ({"n_steps": "x"}, "n_steps must be a whole number of at least 0; got 'x'"),
         ({"n_steps": 1.5}, "n_steps must be a whole number"),
         ({"batch_size": 0}, "batch_size must be a whole number of at least 1; got 0"),

@@ -31,6 +31,7 @@ def log_density(x: Tensor, df: float) -> Tensor:
 
 def sample(shape: Sequence[int], df: float, chance: Chance) -> Tensor:
     """Independent numbers, from two uniform ones each (Bailey 1994), on the device of their source."""
-    squared_radius, angle = (uniform(shape, chance) for _ in range(2))
+    # In double precision, whose last bits, which depend on a number's place in the batch, are dropped.
+    squared_radius, angle = (uniform(shape, chance).double() for _ in range(2))
     distance = ((df - 2) * ((1 - squared_radius).pow(-2 / df) - 1)).sqrt()
-    return distance * (2 * math.pi * angle).cos()
+    return (distance * (2 * math.pi * angle).cos()).float()
