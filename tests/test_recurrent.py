@@ -57,7 +57,7 @@ def test_it_starts_as_the_auto_regression_and_never_explodes():
     z = torch.randn(4, 3, generator=torch.Generator().manual_seed(1))
     expected, hidden = transition(z[:, None])
     assert torch.allclose(expected[:, 0], 0.9 * z)
-    torch.nn.init.constant_(transition.readout.weight, 50.0)  # the worst of all weights
+    torch.nn.init.constant_(transition.memory.readout.weight, 50.0)  # the worst of all weights
     with torch.no_grad():
         for _ in range(500):
             following, hidden = transition(z[:, None], hidden)

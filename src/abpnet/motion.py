@@ -1,4 +1,4 @@
-"""Frames learned together with how they move: pieces of a clip, whose factors are a vector auto-regression.
+"""Frames learned together with how they move: pieces of a clip, whose factors are an auto-regression or a recurrence.
 
 Two steps learn frames as if each were alone, and fit the motion to whatever paths their factors take. Together, the
 motion is the prior of the factors, so that the network comes to explain frames by factors that can be foretold.
@@ -7,26 +7,29 @@ motion is the prior of the factors, so that the network comes to explain frames 
 from __future__ import annotations
 
 import copy
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
-from abpnet.dynamics import VectorAutoregression, matrix_power, stationary_autoregression
+from abpnet.dynamics import matrix_power, stationary_autoregression
 from abpnet.explaining import decode, explain, weights_device
 from abpnet.model import GeneratorModel
 from abpnet.networks import FrameByFrame, FrameNetwork
 from abpnet.observations import Complete, hide_missing
-from abpnet.priors import Autoregression, Prior
+from abpnet.priors import Autoregression, Motion
 
-__all__ = ["Together", "foretell", "join", "process_of", "track"]
+__all__ = ["LearnedProcess", "Together", "foretell", "join", "process_of", "track"]
 
 # Frames before a frame that tell its factors as well, and steps of the search for them.
 SEEN_BEFORE, MODE_STEPS = 7, 60
 # Frames whose factors are searched for at a time.
 AT_ONCE = 16
+# Steps after which a recurrence has forgotten where it started.
+BURN_IN = 100
 
 
 class Together(NamedTuple):
@@ -66,37 +69,62 @@ def join(network: FrameNetwork, path: Float[np.ndarray, "n d"]) -> Together:
     return Together(FrameByFrame(moved), prior, torch.from_numpy((path - process.mean) @ inverse).float())
 
 
-def process_of(prior: Prior) -> VectorAutoregression:
-    """An `Autoregression` as a process that can be simulated to any length.
+@dataclass(frozen=True)
+class LearnedProcess:
+    """A prior of sequences as a process that can be simulated to any length.
 
-    Raises:
-        TypeError: If the prior is another.
+    Attributes:
+        prior: On the CPU, so that the same chance gives the same path wherever it was learned.
+        n_parameters: Numbers that were learned.
     """
-    if not isinstance(prior, Autoregression):
-        raise TypeError(f"expected an Autoregression, got {type(prior).__name__}")
-    transition = prior.transition.detach().cpu().double().numpy()
-    innovation = np.eye(len(transition)) - transition @ transition.T
-    return VectorAutoregression(np.zeros(len(transition)), transition[None], innovation)
+
+    prior: Motion
+    n_parameters: int
+
+    def simulate(self, n_frames: int, rng: np.random.Generator) -> Float[np.ndarray, "n d"]:
+        """A path of any length, started long before.
+
+        Args:
+            n_frames: Its length.
+            rng: Source of chance.
+        """
+        generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
+        (path,) = self.prior.sample((1, self.prior.latent_dim, BURN_IN + n_frames), generator)
+        return path.T[BURN_IN:].double().numpy()
 
 
-def _past(n: int, length: int) -> Tensor:
-    """Indices of each frame and of those just before it, (n, length); below 0 where there are none."""
-    return torch.arange(n)[:, None] + torch.arange(1 - length, 1)
-
-
-def _motion_of(model: GeneratorModel) -> tuple[FrameByFrame, Autoregression]:
+def _motion_of(model: GeneratorModel) -> tuple[FrameByFrame, Motion]:
     """Network and prior of a model that foretells.
 
     Raises:
         TypeError: If it is none.
     """
     network, prior = model.network, model.prior
-    if not isinstance(network, FrameByFrame) or not isinstance(prior, Autoregression):
+    if not isinstance(network, FrameByFrame) or not isinstance(prior, Motion):
         raise TypeError(
-            "expected a model of FrameByFrame(network) under Autoregression(transition), such as learning frames and "
-            f"motion together gives; got {type(network).__name__} under {type(prior).__name__}"
+            "expected a model of FrameByFrame(network) under an Autoregression or a Recurrence, such as learning "
+            f"frames and motion together gives; got {type(network).__name__} under {type(prior).__name__}"
         )
     return network, prior
+
+
+def process_of(model: GeneratorModel) -> LearnedProcess:
+    """How the factors of a model move.
+
+    Args:
+        model: Of clips, as `track` takes it.
+
+    Raises:
+        TypeError: If the model has another network or prior.
+    """
+    prior = copy.deepcopy(_motion_of(model)[1])
+    weights = prior.cpu().parameters() if isinstance(prior, nn.Module) else ()
+    return LearnedProcess(prior, sum(weight.numel() for weight in weights))
+
+
+def _past(n: int, length: int) -> Tensor:
+    """Indices of each frame and of those just before it, (n, length); below 0 where there are none."""
+    return torch.arange(n)[:, None] + torch.arange(1 - length, 1)
 
 
 def track(
@@ -112,7 +140,7 @@ def track(
     No frame says anything about those before it.
 
     Args:
-        model: Of clips, with a `FrameByFrame` network and an `Autoregression`.
+        model: Of clips, with a `FrameByFrame` network and a prior of sequences.
         frames: In the order of time, NaN = missing.
         start: Where the search for each frame's factors starts; zero by default.
         seen_before: k; 0 = each frame is explained by itself.
@@ -139,14 +167,14 @@ def foretell(
     *,
     keep_residual: bool = False,
 ) -> Float[Tensor, "n *shape"]:
-    """What is to be expected after each frame: `f(A z_t)`.
+    """What is to be expected after each frame: f of `E[z_(t+1) | z_1 ... z_t]`.
 
-    What the factors leave of a frame may be taken to stay: `f(A z_t) + y_t - f(z_t)`. Where frames come that are unlike
+    What the factors leave of a frame may be taken to stay: `y_t - f(z_t)` is added. Where frames come that are unlike
     those learned from, that is most of what is to be foretold.
 
     Args:
         model: As `track` takes it.
-        frames: y, NaN = missing.
+        frames: y, in the order of time, NaN = missing.
         z: Their factors, from `track`.
         keep_residual: Whether residuals stay; those of missing values are 0.
 
@@ -156,7 +184,8 @@ def foretell(
     network, prior = _motion_of(model)
     by_frame = GeneratorModel(network.network, z.shape[1:])
     with torch.no_grad():
-        ahead = decode(by_frame, (z.to(weights_device(model)) @ prior.transition.mT).cpu())
+        (following,) = prior.expected_next(z.T[None].to(weights_device(model)))
+        ahead = decode(by_frame, following.T.cpu())
     if not keep_residual:
         return ahead
     return ahead + torch.where(frames.isnan(), 0.0, frames - decode(by_frame, z))
