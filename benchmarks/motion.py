@@ -6,9 +6,10 @@
 Learns from the first three quarters of each clip and foretells every frame of the rest from those before it: from the
 last one alone, and from the last eight, whose factors are explained under the motion; and with what the factors leave
 of the last frame taken to stay ("+ rest"). All ways take as many passes over the frames; learning together starts
-halfway at what two steps have by then, under an auto-regression and under one with a memory. Two steps are taken twice, with noise that is learned and with the noise that
-learning together has. `--share` takes only so much of each clip, so that settings can be chosen without a look at the
-frames that are foretold in the end. Errors: root mean square and mean absolute, in thousandths of the dynamic range.
+halfway at what two steps have by then, under an auto-regression and under a recurrence. Two steps are taken twice, with
+noise that is learned and with the noise that learning together has. `--share` takes only so much of each clip, so that
+settings can be chosen without a look at the frames that are foretold in the end. Errors: root mean square and mean
+absolute, in thousandths of the dynamic range.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from abpnet.dynamics import stationary_autoregression
 from abpnet.model import GeneratorModel
 from abpnet.motion import foretell, join, process_of, track
 from abpnet.networks import FrameByFrame, FrameNetwork, LinearNetwork, initialise
-from abpnet.priors import Autoregression
+from abpnet.priors import Autoregression, Recurrence
 from abpnet.recipes import RECIPES
 
 PIXELS, NOISE, N_KNOWN, N_NEW = 16, 0.12, 640, 320
@@ -130,15 +130,25 @@ def test_joined_says_what_two_steps_said(frames, alone):
     assert torch.allclose(before, after, atol=1e-4)
     assert torch.allclose(factors.mean(0), torch.zeros(3), atol=1e-5)
     assert torch.allclose(factors.T @ factors / len(factors), torch.eye(3), atol=1e-4)
-    process, joined = stationary_autoregression([path]), process_of(prior)
-    assert np.allclose(joined.covariance(), np.eye(3), atol=1e-4)
-    for left, right in zip(np.linalg.eigvals(process.companion), np.linalg.eigvals(joined.companion), strict=True):
+    process, joined = stationary_autoregression([path]), np.linalg.eigvals(prior.transition.detach())
+    for left, right in zip(np.linalg.eigvals(process.companion), joined, strict=True):
         assert abs(abs(left) - abs(right)) < 1e-4
 
 
-def of_pieces(frames, alone, **settings):
+@pytest.fixture(params=["auto-regression", "recurrence"])
+def motion(request):
+    """A motion to learn, given the auto-regression of two steps."""
+
+    def start(linear):
+        return linear if request.param == "auto-regression" else Recurrence(linear, 4, seeded(0))
+
+    return start
+
+
+def of_pieces(frames, alone, motion=lambda linear: linear, **settings):
     """An estimator to learn together, its data, and where its chains start."""
-    network, prior, factors = join(alone.model_.network, infer_paths(alone, frames)[0])
+    network, linear, factors = join(alone.model_.network, infer_paths(alone, frames)[0])
+    prior = motion(linear)
     start, data = pieces(factors.numpy()), pieces(frames)
     fixed = {"noise_std": 0.1, "recipe": "motion", "precision": "float32", "verbose": False}
     estimator = abpnet.GeneratorNetwork(start.shape[1:], network=network, prior=prior, **fixed | settings)
@@ -155,38 +165,44 @@ def test_chains_start_where_they_are_told(frames, alone):
         estimator.fit(data, start=start[:, :2])
 
 
-def test_resumed_equals_never_having_stopped(frames, alone):
-    whole, data, start = of_pieces(frames, alone, max_iter=6)
+def weights(estimator):
+    """All weights, of the network and of the motion, in one row."""
+    return torch.cat([weight.detach().flatten() for weight in estimator.model_.parameters()])
+
+
+def test_resumed_equals_never_having_stopped(frames, alone, motion):
+    whole, data, start = of_pieces(frames, alone, motion, max_iter=6)
     whole.fit(data, start=start)
-    stopped, _, _ = of_pieces(frames, alone, max_iter=6)
+    stopped, _, _ = of_pieces(frames, alone, motion, max_iter=6)
     iterations = stopped.iterations(data, start=start)
     for _ in range(3):
         next(iterations)
     checkpoint = {name: tensor.clone() for name, tensor in stopped.state_.tensors().items()}, stopped.state_.facts()
     iterations.close()
-    resumed, _, _ = of_pieces(frames, alone, max_iter=6)
+    resumed, _, _ = of_pieces(frames, alone, motion, max_iter=6)
     for _ in resumed.iterations(data, checkpoint=copy.deepcopy(checkpoint), start=start):
         pass
-    assert torch.equal(whole.model_.prior.coupling, resumed.model_.prior.coupling)
+    assert torch.equal(weights(whole), weights(resumed))
     assert np.array_equal(whole.latents_, resumed.latents_)
-    assert not torch.equal(whole.model_.prior.coupling, stopped.model_.prior.coupling)
+    moved = zip(whole.model_.prior.parameters(), whole.prior.parameters(), strict=True)
+    assert not any(torch.equal(learned, start) for learned, start in moved), "the motion is learned"
 
 
-def test_hidden_frames_influence_nothing(frames, alone):
+def test_hidden_frames_influence_nothing(frames, alone, motion):
     seen = np.ones(pieces(frames).shape, bool)
     seen[0, :, 5:9] = False
     learned = []
     for junk in (np.nan, 1e30):
-        estimator, data, start = of_pieces(frames, alone, max_iter=3)
+        estimator, data, start = of_pieces(frames, alone, motion, max_iter=3)
         mask = None if np.isnan(junk) else abpnet.Mask(seen)
         estimator.fit(np.where(seen, data, np.float32(junk)), observation=mask, start=start)
         learned.append(estimator)
     assert np.array_equal(learned[0].latents_, learned[1].latents_)
-    assert torch.equal(learned[0].model_.prior.coupling, learned[1].model_.prior.coupling)
+    assert torch.equal(weights(learned[0]), weights(learned[1]))
 
 
-def test_saved_and_loaded_it_foretells_the_same(frames, alone, tmp_path):
-    estimator, data, start = of_pieces(frames, alone, max_iter=2)
+def test_saved_and_loaded_it_foretells_the_same(frames, alone, motion, tmp_path):
+    estimator, data, start = of_pieces(frames, alone, motion, max_iter=2)
     estimator.fit(data, start=start).save(tmp_path / "model")
     loaded = abpnet.GeneratorNetwork.load(tmp_path / "model")
     clip = torch.from_numpy(frames[:12])
@@ -197,8 +213,21 @@ def test_saved_and_loaded_it_foretells_the_same(frames, alone, tmp_path):
     assert torch.equal(told, foretell(loaded.model_, clip, z))
 
 
-def test_nothing_is_told_by_what_comes_later_or_is_missing(frames, alone):
-    estimator, _, _ = of_pieces(frames, alone)
+def test_it_moves_on_to_any_length(frames, alone, motion):
+    estimator, data, start = of_pieces(frames, alone, motion, max_iter=2)
+    process = process_of(estimator.fit(data, start=start).model_)
+    assert process.n_parameters == sum(weight.numel() for weight in estimator.prior.parameters())
+    path, again, other = (process.simulate(1000, np.random.default_rng(seed)) for seed in (0, 0, 1))
+    assert path.shape == (1000, 3)
+    assert np.array_equal(path, again)
+    assert not np.array_equal(path, other)
+    assert np.abs(path).max() < 7, "it stays where the factors are"
+
+
+def test_nothing_is_told_by_what_comes_later_or_is_missing(frames, alone, motion):
+    estimator, _, _ = of_pieces(frames, alone, motion)
+    if isinstance(estimator.prior, Recurrence):
+        torch.nn.init.normal_(estimator.prior.memory.readout.weight, generator=seeded(0))
     model = GeneratorModel(estimator.network, (3, 32), estimator.prior, abpnet.Gaussian(0.1))
     clip = torch.from_numpy(frames[:14]).clone()
 
@@ -232,5 +261,5 @@ def test_what_the_factors_leave_of_a_frame_stays_if_asked(frames, alone):
 def test_other_models_foretell_nothing(alone, frames):
     with pytest.raises(TypeError, match="got FrameNetwork under StandardNormal"):
         track(alone.model_, torch.from_numpy(frames))
-    with pytest.raises(TypeError, match="expected an Autoregression, got StandardNormal"):
-        process_of(alone.model_.prior)
+    with pytest.raises(TypeError, match="got FrameNetwork under StandardNormal"):
+        process_of(alone.model_)
