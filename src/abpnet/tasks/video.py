@@ -10,6 +10,7 @@ import torch
 import tyro
 
 from abpnet.baselines.linear_dynamics import LinearDynamicSystem, fit_linear_dynamics, n_components_of
+from abpnet.chance import seed_for
 from abpnet.data.videos import Clip, load_clip
 from abpnet.dynamic_textures import DynamicTexture, infer_paths, learn_motion, pieces
 from abpnet.errors import InputError
@@ -43,6 +44,7 @@ class VideoSettings(LearningSettings):
       abpnet video builtin:waves --latent-dim 10 --max-seconds 30 --out runs/waves
       abpnet video fire.gif --transition recurrent --frames 1000 --out runs/fire
       abpnet video sea.mp4 --motion joint --out runs/sea
+      abpnet video sea.mp4 --motion joint --transition recurrent --out runs/sea-recurrent
     """
 
     source: Annotated[str, tyro.conf.Positional]
@@ -141,7 +143,7 @@ def _learned_together(settings: VideoSettings, clip: Clip, folder: RunFolder) ->
         together = join(alone.model_.network, infer_paths(alone, clip.frames)[0])
     prior: Motion = together.prior
     if settings.transition == "recurrent":
-        prior = Recurrence(together.prior, HIDDEN_DIM, torch.Generator().manual_seed(settings.seed))
+        prior = Recurrence(together.prior, HIDDEN_DIM, torch.Generator().manual_seed(seed_for("memory", settings.seed)))
     examples, start = pieces(clip.frames), pieces(together.path.numpy())
     network = new_network(
         replace(settings, max_iter=settings.max_iter - n_first, max_seconds=seconds),
