@@ -10,12 +10,13 @@ import torch
 import abpnet
 from abpnet.data.builtin import waves
 from abpnet.dynamic_textures import infer_paths, pieces
-from abpnet.dynamics import stationary_autoregression
+from abpnet.dynamics import moments, stationary_autoregression
 from abpnet.model import GeneratorModel
 from abpnet.motion import foretell, join, process_of, track
 from abpnet.networks import FrameByFrame, FrameNetwork, LinearNetwork, initialise
 from abpnet.priors import Autoregression, Recurrence
 from abpnet.recipes import RECIPES
+from moments import assert_stationary_moments
 
 PIXELS, NOISE, N_KNOWN, N_NEW = 16, 0.12, 640, 320
 # Little is to be said by one frame; so weights may move fast.
@@ -213,22 +214,29 @@ def test_saved_and_loaded_it_foretells_the_same(frames, alone, motion, tmp_path)
     assert torch.equal(told, foretell(loaded.model_, clip, z))
 
 
-def test_it_moves_on_to_any_length(frames, alone, motion):
-    estimator, data, start = of_pieces(frames, alone, motion, max_iter=2)
-    process = process_of(estimator.fit(data, start=start).model_)
-    assert process.n_parameters == sum(weight.numel() for weight in estimator.prior.parameters())
-    path, again, other = (process.simulate(1000, np.random.default_rng(seed)) for seed in (0, 0, 1))
-    assert path.shape == (1000, 3)
-    assert np.array_equal(path, again)
-    assert not np.array_equal(path, other)
-    assert np.abs(path).max() < 7, "it stays where the factors are"
+def remembering(frames, alone, motion):
+    """A model whose memory, if it has one, says something."""
+    network, linear, _ = join(alone.model_.network, infer_paths(alone, frames)[0])
+    prior = motion(linear)
+    if isinstance(prior, Recurrence):
+        torch.nn.init.normal_(prior.memory.readout.weight, generator=seeded(0))
+    return GeneratorModel(network, (3, 32), prior, abpnet.Gaussian(0.1))
+
+
+def test_it_moves_on_as_the_paths_that_were_found(frames, alone, motion):
+    model, path = remembering(frames, alone, motion), np.random.default_rng(0).normal(1.0, 0.5, (50, 3))
+    process = process_of(model, [path])
+    assert process.n_parameters == sum(weight.numel() for weight in model.prior.parameters()) + 3 + 6
+    paths, again = (
+        np.stack([process.simulate(1000, rng) for rng in map(np.random.default_rng, range(5))], 1) for _ in range(2)
+    )
+    assert_stationary_moments(paths, *moments([path]))
+    assert np.array_equal(paths, again)
+    assert not np.array_equal(paths[:, 0], paths[:, 1])
 
 
 def test_nothing_is_told_by_what_comes_later_or_is_missing(frames, alone, motion):
-    estimator, _, _ = of_pieces(frames, alone, motion)
-    if isinstance(estimator.prior, Recurrence):
-        torch.nn.init.normal_(estimator.prior.memory.readout.weight, generator=seeded(0))
-    model = GeneratorModel(estimator.network, (3, 32), estimator.prior, abpnet.Gaussian(0.1))
+    model = remembering(frames, alone, motion)
     clip = torch.from_numpy(frames[:14]).clone()
 
     def tell(frames):
@@ -262,4 +270,4 @@ def test_other_models_foretell_nothing(alone, frames):
     with pytest.raises(TypeError, match="got FrameNetwork under StandardNormal"):
         track(alone.model_, torch.from_numpy(frames))
     with pytest.raises(TypeError, match="got FrameNetwork under StandardNormal"):
-        process_of(alone.model_)
+        process_of(alone.model_, [alone.latents_])

@@ -7,6 +7,7 @@ motion is the prior of the factors, so that the network comes to explain frames 
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -15,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from abpnet.dynamics import matrix_power, stationary_autoregression
+from abpnet.dynamics import matching, matrix_power, stationary_autoregression
 from abpnet.explaining import decode, explain, weights_device
 from abpnet.model import GeneratorModel
 from abpnet.networks import FrameByFrame, FrameNetwork
@@ -28,8 +29,8 @@ __all__ = ["LearnedProcess", "Together", "foretell", "join", "process_of", "trac
 SEEN_BEFORE, MODE_STEPS = 7, 60
 # Frames whose factors are searched for at a time.
 AT_ONCE = 16
-# Steps after which a recurrence has forgotten where it started.
-BURN_IN = 100
+# Steps after which a recurrence has forgotten where it started; paths, and their length, that tell its moments.
+BURN_IN, N_PATHS, PATH_LENGTH = 100, 64, 2000
 
 
 class Together(NamedTuple):
@@ -71,26 +72,34 @@ def join(network: FrameNetwork, path: Float[np.ndarray, "n d"]) -> Together:
 
 @dataclass(frozen=True)
 class LearnedProcess:
-    """A prior of sequences as a process that can be simulated to any length.
+    """`z = m + L s`, s a sequence of the prior that started long before.
 
     Attributes:
         prior: On the CPU, so that the same chance gives the same path wherever it was learned.
+        mean: m, (d,).
+        change: L, (d, d).
         n_parameters: Numbers that were learned.
     """
 
     prior: Motion
+    mean: Float[np.ndarray, "d"]
+    change: Float[np.ndarray, "d d"]
     n_parameters: int
 
     def simulate(self, n_frames: int, rng: np.random.Generator) -> Float[np.ndarray, "n d"]:
-        """A path of any length, started long before.
+        """A path of any length.
 
         Args:
             n_frames: Its length.
             rng: Source of chance.
         """
         generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
-        (path,) = self.prior.sample((1, self.prior.latent_dim, BURN_IN + n_frames), generator)
-        return path.T[BURN_IN:].double().numpy()
+        return self.mean + _states(self.prior, 1, n_frames, generator)[0] @ self.change.T
+
+
+def _states(prior: Motion, n: int, length: int, generator: torch.Generator) -> Float[np.ndarray, "n length d"]:
+    """States after the start is forgotten."""
+    return prior.sample((n, prior.latent_dim, BURN_IN + length), generator)[:, :, BURN_IN:].mT.double().numpy()
 
 
 def _motion_of(model: GeneratorModel) -> tuple[FrameByFrame, Motion]:
@@ -108,18 +117,24 @@ def _motion_of(model: GeneratorModel) -> tuple[FrameByFrame, Motion]:
     return network, prior
 
 
-def process_of(model: GeneratorModel) -> LearnedProcess:
-    """How the factors of a model move.
+def process_of(model: GeneratorModel, paths: Sequence[Float[np.ndarray, "_ d"]]) -> LearnedProcess:
+    """How the factors of a model move, with the mean and the covariance of the paths that were found.
+
+    Pieces of a clip are too short to tell a recurrence where it is led in the long run.
 
     Args:
         model: Of clips, as `track` takes it.
+        paths: Factors of the frames learned from.
 
     Raises:
         TypeError: If the model has another network or prior.
     """
     prior = copy.deepcopy(_motion_of(model)[1])
     weights = prior.cpu().parameters() if isinstance(prior, nn.Module) else ()
-    return LearnedProcess(prior, sum(weight.numel() for weight in weights))
+    states = _states(prior, N_PATHS, PATH_LENGTH, torch.Generator().manual_seed(0))
+    mean, change = matching(list(states), paths)
+    d = len(mean)
+    return LearnedProcess(prior, mean, change, sum(weight.numel() for weight in weights) + d + d * (d + 1) // 2)
 
 
 def _past(n: int, length: int) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from abpnet.dynamics import matching_map, matrix_power, moments, stationary_autoregression
+from abpnet.dynamics import matching, matrix_power, stationary_autoregression
 from abpnet.memory import HIDDEN_DIM, Memory
 
 __all__ = ["RecurrentProcess", "RecurrentTransition", "fit_recurrent"]
@@ -138,7 +138,5 @@ def fit_recurrent(segments: Sequence[Float[np.ndarray, "_ d"]], generator: torch
     innovation = residuals.T @ residuals / len(residuals)
     rng = np.random.default_rng(int(torch.randint(2**31, (1,), generator=generator)))
     paths = _paths(best, innovation, N_PATHS, PATH_LENGTH, rng)
-    mean, covariance = moments([path.reshape(-1, len(process.mean)) for path in [paths]])
-    target_mean, target = moments(segments)
-    change = matching_map(covariance, target)
-    return RecurrentProcess(best, target_mean - change @ mean, change, innovation, min(errors) / errors[0])
+    mean, change = matching([paths.reshape(-1, len(process.mean))], segments)
+    return RecurrentProcess(best, mean, change, innovation, min(errors) / errors[0])

@@ -155,7 +155,8 @@ def _learned_together(settings: VideoSettings, clip: Clip, folder: RunFolder) ->
     )
     learned = learn(network, examples, folder, title="learning frames and motion together", start=start)
     with show_stage("inferring the factors"):
-        return DynamicTexture(learned, infer_paths(learned, clip.frames), process_of(learned.model_))
+        paths = infer_paths(learned, clip.frames)
+        return DynamicTexture(learned, paths, process_of(learned.model_, paths))
 
 
 def _texture(settings: VideoSettings, clip: Clip, folder: RunFolder) -> DynamicTexture:
