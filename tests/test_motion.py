@@ -33,15 +33,20 @@ def seeded(seed):
     return torch.Generator().manual_seed(seed)
 
 
-@pytest.fixture(scope="module")
-def truth():
-    """A model of vectors seen under so much noise that one frame leaves half of its factors' variance open."""
-    loadings = torch.linalg.qr(torch.randn(PIXELS, 2, generator=seeded(0))).Q * NOISE
+def linear(signal_to_noise):
+    """A linear network of vectors of two factors."""
+    loadings = torch.linalg.qr(torch.randn(PIXELS, 2, generator=seeded(0))).Q * NOISE * signal_to_noise
     network = initialise(LinearNetwork(2, (PIXELS,)), seeded(0))
     network.load_state_dict({name: torch.zeros_like(weight) for name, weight in network.state_dict().items()})
     with torch.no_grad():
         next(weight for weight in network.parameters() if weight.dim() == 2).copy_(loadings)
-    return GeneratorModel(FrameByFrame(network), (2, 1), Autoregression(turning()), abpnet.Gaussian(NOISE))
+    return network
+
+
+@pytest.fixture(scope="module")
+def truth():
+    """A model of vectors seen under so much noise that one frame leaves half of its factors' variance open."""
+    return GeneratorModel(FrameByFrame(linear(1)), (2, 1), Autoregression(turning()), abpnet.Gaussian(NOISE))
 
 
 @pytest.fixture(scope="module")
@@ -52,32 +57,42 @@ def clip(truth):
         return truth.emission.sample(truth.network(z)[0].T.contiguous(), seeded(2))
 
 
-@pytest.fixture(scope="module")
-def in_two_steps(clip):
-    """The frames, each by itself, and then their motion."""
+def learned_alone(clip, n_passes):
+    """The frames, each by itself, and the path of their factors."""
     settings = {"noise_std": NOISE, "recipe": replace(RECIPES["video"], learn_noise=False), "verbose": False}
     network = initialise(LinearNetwork(2, (PIXELS,)), seeded(0))
-    learned = abpnet.GeneratorNetwork(2, network=network, max_iter=5, precision="float32", **settings)
+    learned = abpnet.GeneratorNetwork(2, network=network, max_iter=n_passes, precision="float32", **settings)
     learned.fit(clip[:N_KNOWN].numpy())
     modes = abpnet.infer(learned.model_, clip[:N_KNOWN], start=torch.from_numpy(learned.latents_), n_steps=40)
     return learned, modes.double().numpy()
 
 
-@pytest.fixture(scope="module")
-def together(clip, in_two_steps):
-    alone, path = in_two_steps
-    process = stationary_autoregression([path])
+def transition_of(path):
+    return torch.from_numpy(stationary_autoregression([path]).transitions[0]).float()
+
+
+def learned_together(clip, alone, path, prior, n_passes):
     learned = abpnet.GeneratorNetwork(
         (2, 32),
         network=FrameByFrame(alone.model_.network),
-        prior=Autoregression(torch.from_numpy(process.transitions[0]).float()),
+        prior=prior,
         noise_std=NOISE,
         recipe=QUICK,
-        max_iter=300,
+        max_iter=n_passes,
         precision="float32",
         verbose=False,
     )
     return learned.fit(pieces(clip[:N_KNOWN].numpy()), start=pieces(path.astype(np.float32)))
+
+
+@pytest.fixture(scope="module")
+def in_two_steps(clip):
+    return learned_alone(clip, 5)
+
+
+@pytest.fixture(scope="module")
+def together(clip, in_two_steps):
+    return learned_together(clip, *in_two_steps, Autoregression(transition_of(in_two_steps[1])), 300)
 
 
 def slowest(transition):
@@ -86,7 +101,7 @@ def slowest(transition):
 
 def test_together_the_motion_is_found_that_noise_hides_from_two_steps(in_two_steps, together):
     true = slowest(turning())
-    two_steps = slowest(stationary_autoregression([in_two_steps[1]]).transitions[0])
+    two_steps = slowest(transition_of(in_two_steps[1]))
     assert abs(two_steps) < 0.7, "noise of the factors counts as motion"
     found = slowest(together.model_.prior.transition.detach())
     # Of a known path of this length the standard error is sqrt((1 - .98^2) / 640) = .008.
@@ -102,11 +117,27 @@ def error(model, clip):
 
 def test_together_foretells_better_than_two_steps(truth, clip, in_two_steps, together):
     alone, path = in_two_steps
-    prior = Autoregression(torch.from_numpy(stationary_autoregression([path]).transitions[0]).float())
+    prior = Autoregression(transition_of(path))
     two_steps = GeneratorModel(FrameByFrame(alone.model_.network), (2, 1), prior, abpnet.Gaussian(NOISE))
     best, ours, theirs = (error(model, clip) - NOISE**2 for model in (truth, together.model_, two_steps))
     assert 0 < best < ours < theirs
     assert ours - best < 0.5 * (theirs - best)
+
+
+def test_a_memory_foretells_what_no_auto_regression_of_order_1_can():
+    """Factors `z_(t+1) = 1.08 z_t - .8 z_(t-1) + .48 e`, of variance 1 and correlation .6 from one to the next."""
+    noise, z = torch.randn(50 + N_KNOWN + N_NEW, 2, generator=seeded(1)), [torch.zeros(2), torch.zeros(2)]
+    for innovation in noise:
+        z.append(1.08 * z[-1] - 0.8 * z[-2] + 0.48 * innovation)
+    with torch.no_grad():
+        signal = linear(4)(torch.stack(z[52:]))
+    clip = signal + NOISE * torch.randn(signal.shape, generator=seeded(2))
+    alone, path = learned_alone(clip, 20)
+    prior = Recurrence(Autoregression(transition_of(path)), 16, seeded(0))
+    together = learned_together(clip, alone, path, prior, 60)
+    share = (error(together.model_, clip) - NOISE**2) / float(signal.square().mean())
+    # Of the variance of what comes next, z_t alone, were it known, leaves 1 - .6^2 open, all z before .48^2.
+    assert 0.48**2 < share < 0.45 < 1 - 0.6**2
 
 
 @pytest.fixture(scope="module")
