@@ -27,7 +27,7 @@ def test_pixels_are_held_back_of_training_images_alone_and_never_the_last():
 
 
 def test_a_network_that_knows_its_few_images_by_heart_gets_no_narrower_intervals(tmp_path):
-    """Smooth pictures with noise of .3: 25 of them are learned by heart, and pixels that were learned from are no test."""
+    """Smooth pictures with noise of .3: 25 of them are learned by heart; what was learned from is no test."""
     rng = np.random.default_rng(0)
     ramp = np.linspace(-1, 1, 16)
     pictures = rng.normal(size=(25, 1, 1, 1)) * ramp[:, None] + rng.normal(size=(25, 1, 1, 1)) * ramp
