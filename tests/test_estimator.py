@@ -409,3 +409,25 @@ def test_samples_may_come_from_a_prior_fitted_to_the_chains(fitted):
     assert samples.shape == (5, 1, 8, 8)
     assert not np.array_equal(samples, fitted.sample(5, random_state=1))
     np.testing.assert_array_equal(samples, fitted.sample(5, prior=mixture, random_state=1))
+
+
+def test_calibration_uses_the_entries_that_were_held_back():
+    """One entry is ten times as noisy as the others: intervals that are to hold it have to be wider."""
+    rng = np.random.default_rng(0)
+    noise = 0.2 * rng.standard_normal((200, 20)) * np.where(np.arange(20) == 0, 10, 1)
+    x = (rng.standard_normal((200, 1)) + noise).astype(np.float32)
+    x[:50, 7] = np.nan
+    with torch.device("meta"):
+        linear = LinearNetwork(1, (20,))
+    net = GeneratorNetwork(1, network=linear, noise_std=0.2, max_iter=30, verbose=False).fit(x)
+    scales = {}
+    for entry in (0, 7):
+        held_back = np.zeros(x.shape, bool)
+        held_back[:, entry] = True
+        scales[entry] = net.calibrate(x, held_back=held_back).noise_scale_
+    assert scales[0] > 3 * scales[7] > 0
+    # Of entries that are missing nothing is known, whatever is said of them.
+    held_back[:50] = False
+    assert net.calibrate(x, held_back=held_back).noise_scale_ == scales[7]
+    with pytest.raises(ValueError, match="held_back must have the shape"):
+        net.calibrate(x, held_back=held_back[0])

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from decimal import Decimal
 
 import pandas as pd
 import pytest
@@ -70,6 +71,23 @@ def test_what_the_mask_hides_influences_nothing(tmp_path):
         completed.append((out / "completed.parquet").read_bytes())
     assert hidden[:, 1].sum() > 5
     assert completed[0] == completed[1]
+
+
+def test_a_table_too_small_to_hold_cells_back_says_so(tmp_path):
+    (tmp_path / "table.csv").write_text("a,b\n1.5,\n,2.5\n3.5,\n")
+    out = tmp_path / "out"
+    assert run("complete", tmp_path / "table.csv", *FEW, "--out", out) == 0
+    result = json.loads((out / "result.json").read_text())
+    assert result["unexplained"] is None
+    assert [column["unexplained"] for column in result["columns"]] == [None, None]
+    assert "no cell could be held back" in (out / "report.html").read_text()
+
+
+def test_decimal_numbers_are_numbers(tmp_path):
+    prices = [Decimal("1.50"), Decimal("2.25"), None, Decimal("4.00"), Decimal("3.75")]
+    pd.DataFrame({"price": prices, "x": [1.0, 2.0, 2.5, 4.0, None]}).to_parquet(tmp_path / "table.parquet")
+    assert list(read_table(tmp_path / "table.parquet")["price"].dropna()) == [1.5, 2.25, 4.0, 3.75]
+    assert run("complete", tmp_path / "table.parquet", *FEW, "--out", tmp_path / "out") == 0
 
 
 def test_kinds_are_told_by_name(tables, tmp_path):
@@ -155,7 +173,10 @@ def test_files_that_are_no_tables(tmp_path, capsys, monkeypatch):
     (tmp_path / "text.parquet").write_text("no table")
     (tmp_path / "binary.csv").write_bytes(b"\xff\xfe\x00\x81\n")
     (tmp_path / "twice.csv").write_text("a,a\n1,\n,2\n")
+    (tmp_path / "semicolons.csv").write_text("a;b\n1;2,5\n")
+    (tmp_path / "tabs.csv").write_text("a\tb\n1\t2.5\n")
     found = {"absent.csv": "no such file", "text.parquet": "damaged", "binary.csv": "damaged", "twice.csv": "named 'a'"}
+    found |= {"semicolons.csv": "separated by ';'", "tabs.csv": "separated by '\\t'"}
     for name, message in found.items():
         capsys.readouterr()
         assert run("complete", tmp_path / name, "--out", tmp_path / "out") == 2

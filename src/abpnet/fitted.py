@@ -164,17 +164,23 @@ class FittedNetwork:
         draws = self._draw_factors(y, observation, None, random_state, n_chains)
         return convert(torch.stack([self._without_sign(z) for z in islice(draws, n_samples)]))
 
-    def calibrate(self, X: Any, level: float = 0.9, share: float = 0.1, random_state: Any = 0) -> FittedNetwork:
+    def calibrate(
+        self, X: Any, level: float = 0.9, share: float = 0.1, random_state: Any = 0, held_back: Any = None
+    ) -> FittedNetwork:
         """Scale the noise of imputations so that credible intervals hold hidden entries as often as they should.
 
         A share of what was observed is hidden and drawn; `noise_scale_` then is what makes intervals of draws hold it
         as often as their level says (see `uncertainty.noise_scale`). Nothing else changes.
+
+        What was learned from is known too well to tell how wide intervals have to be, the more so the fewer examples
+        there were: calibrate on other examples, or on entries that learning was not shown.
 
         Args:
             X: (n, *shape), NaN = missing; some hundred examples, best ones that were not learned from.
             level: Of the intervals, above 0 and below 1.
             share: What is hidden of what was observed (of images, whole pixels), above 0 and below 1.
             random_state: Seed of what is hidden and of the draws.
+            held_back: (n, *shape), True at entries to hide instead of a share drawn at random.
 
         Raises:
             ValueError: If a setting cannot be used, nothing was observed, or the emission is no additive noise.
@@ -186,7 +192,12 @@ class FittedNetwork:
             raise ValueError(f"share must be above 0 and below 1, got {share!r}")
         y, observation, _ = validated(self, X, None)
         generator = torch.Generator().manual_seed(seed_of(random_state))
-        held = torch.rand(y[:, :1].shape if y.dim() > 2 else y.shape, generator=generator) < share
+        if held_back is None:
+            held = torch.rand(y[:, :1].shape if y.dim() > 2 else y.shape, generator=generator) < share
+        else:
+            held = torch.as_tensor(np.asarray(held_back), dtype=torch.bool)
+            if held.shape != y.shape:
+                raise ValueError(f"held_back must have the shape of X, {tuple(y.shape)}, got {tuple(held.shape)}")
         held = held if observation.observed is None else held & observation.observed
         where = held.expand_as(y).numpy()
         values, seen = hide_missing(torch.where(held, torch.nan, y), observation)

@@ -1,3 +1,4 @@
+import decimal
 import warnings
 
 import numpy as np
@@ -133,7 +134,7 @@ def test_a_row_without_any_value_is_filled_in():
         [[1.0, np.nan], [np.nan, 2.0]],
         [[1.0], [np.nan], [2.0], [4.0]],
         [[1.0, 5.0], [2.0, 5.0], [np.nan, np.nan], [4.0, 5.0]],
-        [[1e150, 1e-200], [np.nan, 2e-200], [2e150, np.nan], [3e150, -1e-200]],
+        [[1e300, 1e-200], [np.nan, 2e-200], [2e300, np.nan], [3e300, -1e-200]],
     ],
     ids=["two rows", "one column", "a constant", "huge and tiny"],
 )
@@ -195,6 +196,81 @@ def test_another_table_is_refused():
         imputer.transform(shown().assign(height="tall"))
     with pytest.raises(ValueError, match="n_imputations must be at least 1"):
         imputer.impute(shown(), n_imputations=0)
+
+
+@pytest.mark.parametrize("name", ["colour", "height", "size", "visits", "tall"])
+def test_a_single_row_without_some_value_is_filled_in_with_the_types_of_the_table(name):
+    whole, _ = mixed()
+    imputer = TableImputer(**FAST).fit(whole)
+    row = whole.iloc[[0]].copy()
+    for nothing in (None, np.nan, pd.NA):
+        row[name] = pd.Series([nothing], index=row.index, dtype=object)
+        filled = imputer.transform(row)
+        assert filled[name].dtype == whole[name].dtype
+        assert filled.notna().all().all()
+        row[name] = row[name].astype(float) if nothing is not pd.NA else row[name]
+        pd.testing.assert_frame_equal(imputer.transform(row), filled)
+
+
+def test_a_category_gets_a_level_that_the_new_table_does_not_name():
+    whole, _ = mixed()
+    whole["size"] = whole["size"].astype(object).astype("category")
+    imputer = TableImputer(**FAST).fit(whole)
+    rows = whole[whole["size"] == "large"].iloc[:3].copy()
+    rows["size"] = pd.Categorical(["huge", None, None], ["huge"])
+    filled = imputer.transform(rows)["size"]
+    assert filled.iloc[0] == "huge"
+    assert set(filled.iloc[1:]) <= {"small", "medium", "large"}
+
+
+@pytest.mark.parametrize("dtype", ["UInt8", "Int8", "Int64", "float16", "UInt64"])
+def test_what_is_filled_in_lies_within_the_bounds_of_its_type(dtype):
+    """A linear relation points beyond what the type can hold."""
+    rng = np.random.default_rng(0)
+    size = np.linspace(0, 1, 80)
+    high = {"UInt8": 250, "Int8": 120, "Int64": 2**62, "float16": 60000, "UInt64": 2**63}[dtype]
+    values = (size * high).astype(np.int64 if dtype != "UInt64" else np.uint64)
+    frame = pd.DataFrame({"x": 10 * size + 0.01 * rng.normal(size=80), "y": pd.array(values, dtype=dtype)})
+    imputer = TableImputer(1, n_networks=1, width=4, max_iter=5).fit(frame)
+    beyond = pd.DataFrame({"x": [5.0, 60.0, -60.0], "y": pd.array([int(high / 2), None, None], dtype=dtype)})
+    filled = imputer.transform(beyond)["y"]
+    assert filled.dtype == dtype
+    assert filled[0] == np.array(high // 2).astype(dtype.lower())
+    assert filled[1] >= high * 0.9
+    assert filled[2] < high * 0.1
+
+
+def test_numbers_that_cannot_be_are_refused_when_they_come():
+    imputer = TableImputer(**FAST).fit(shown())
+    with pytest.raises(ValueError, match=r"'height': 1e\+300 is too far"):
+        imputer.transform(shown().assign(height=[*[np.nan] * 59, 1e300]))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (["1", "2", "3.5", "-"], "holds numbers, and '-'"),
+        ([{1}, {2}, {1}, None], "set is no kind"),
+        (pd.period_range("2020", periods=4, freq="M"), "period.*is no kind"),
+        (pd.arrays.SparseArray([1.0, 0.0, 0.0, 2.0]), "Sparse.*is no kind"),
+        ([decimal.Decimal("1.5"), decimal.Decimal("2"), decimal.Decimal("3"), None], "Decimal is no kind"),
+    ],
+)
+def test_columns_that_are_neither_numbers_nor_categories(values, message):
+    frame = pd.DataFrame({"odd": values, "x": [1.0, 2.0, 3.0, np.nan]})
+    with pytest.raises(ValueError, match=f"'odd'.*{message}"):
+        TableImputer(**FAST).fit(frame)
+    if "'-'" in message:
+        TableImputer(**FAST, kinds={"odd": "category"}).fit(frame)
+
+
+def test_objects_that_are_numbers_are_numbers():
+    frame = shown()
+    frame["height"] = frame["height"].astype(object).where(frame["height"].notna(), None)
+    imputer = TableImputer(**FAST).fit(frame)
+    (column,) = (column for column in imputer.table_.columns if column.name == "height")
+    assert column.kind == "number"
+    assert imputer.transform(frame)["height"].astype(float).notna().all()
 
 
 def test_it_is_public():

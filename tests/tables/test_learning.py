@@ -75,8 +75,61 @@ def test_a_checkpoint_of_another_table_is_refused():
     passes = first.iterations(frame)
     next(passes)
     checkpoint = (first.state_.tensors(), first.state_.facts())
+    changed = frame.copy()
+    changed.iloc[3, 0] += 1
+    for other in (frame[["a", "b", "c"]], changed):
+        with pytest.raises(InputError, match="belongs to another table"):
+            next(TableImputer(**SMALL).iterations(other, checkpoint))
     with pytest.raises(InputError, match="does not fit this table"):
-        next(TableImputer(**SMALL).iterations(frame[["a", "b", "c"]], checkpoint))
+        next(TableImputer(**(SMALL | {"width": 2})).iterations(frame, checkpoint))
+
+
+def test_where_no_cell_can_be_held_back_the_last_networks_are_kept():
+    """Of rows with one value each nothing is held back: nobody can tell when they were best, nor how good."""
+    x = np.where(np.eye(3, dtype=bool)[np.arange(30) % 3], np.arange(30.0)[:, None], np.nan)
+    table = Table.describe(x)
+    matrix = table.encode(x)
+    assert unexplained(table, matrix, matrix, np.zeros(matrix.shape, bool)) is None
+    imputer = TableImputer(1, n_networks=2, width=4, max_iter=12)
+    passes = imputer.iterations(x)
+    told = [one.unexplained for one in passes]
+    assert told == [None] * 12
+    assert imputer.unexplained_ is None
+    assert imputer.unexplained_by_column_ == dict.fromkeys(range(3))
+    started = TableImputer(1, n_networks=2, width=4, max_iter=1)
+    first = started.iterations(x)
+    next(first)
+    assert any(
+        not torch.equal(now.model.state_dict()[name], weight)
+        for now, then in zip(imputer.models_, started.state_.models(started.state_.best.networks), strict=True)
+        for name, weight in then.model.state_dict().items()
+    )
+
+
+def test_a_category_that_is_told_worse_than_by_its_most_frequent_level_becomes_that():
+    rng = np.random.default_rng(0)
+    frame, _ = simulated(200, 2)
+    frame["rare"] = rng.choice(["yes", "no"], len(frame), p=[0.45, 0.55])
+    imputer = TableImputer(**SMALL, max_iter=2)
+    learning = imputer.iterations(frame)
+    next(learning)
+    state = imputer.state_
+    (column,) = (column for column in state.table.columns if column.name == "rare")
+    assert column.levels[column.places(np.array([[0.2]]))[0]] == "no"
+
+    def wrong(networks):
+        for cells in state.held_back:
+            guess = state.matrix.copy()
+            guess[:, column.span] = 1 - guess[:, column.span]
+            yield state.matrix, guess, cells
+
+    state._guesses = wrong
+    assert state.told_worse() == {"rare": 0}
+    learning.close()
+    assert imputer.usual_ == {"rare": 0}
+    spoiled = frame.assign(rare=None)
+    assert set(imputer.transform(spoiled)["rare"]) == {"no"}
+    assert set(imputer.impute(spoiled, 1)[0]["rare"]) == {"yes", "no"}, "draws tell what is not known"
 
 
 def test_learning_ends_when_cells_held_back_are_predicted_no_better():

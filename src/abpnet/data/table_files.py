@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import re
 import warnings
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,22 @@ def _header_of(path: Path) -> list[str]:
     """Names of the columns of a .csv file, as they stand there."""
     with path.open(encoding="utf-8-sig", newline="") as file:
         return next(csv.reader(file), [])
+
+
+def _check_separator(path: Path, names: list[str]) -> None:
+    """Refuse a file whose columns are separated by something else than commas."""
+    for separator in (";", "\t", "|"):
+        if len(names) == 1 and separator in names[0]:
+            raise InputError(f"{path}: columns seem to be separated by {separator!r}; write the table with commas")
+
+
+def _without_decimals(frame: Any) -> Any:
+    """Decimal numbers, which .parquet knows, as float64."""
+    for name in frame:
+        seen = frame[name].dropna() if frame[name].dtype == object else []
+        if len(seen) and all(isinstance(value, Decimal) for value in seen):
+            frame[name] = frame[name].astype("float64")
+    return frame
 
 
 def _read_csv(path: Path) -> Any:
@@ -61,9 +78,10 @@ def read_table(path: str | Path) -> Any:
 
         if path.suffix.lower() == ".csv":
             names = _header_of(path)  # pandas would give those that come twice other names
+            _check_separator(path, names)
             frame = _read_csv(path)
         else:
-            frame = pandas.read_parquet(path)
+            frame = _without_decimals(pandas.read_parquet(path))
             names = list(frame.columns)
     except ImportError as error:
         raise InputError(f"{path}: tables need pandas and pyarrow ({error}); pip install 'abpnet[tables]'") from None

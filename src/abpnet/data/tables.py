@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float, Int, Num
 
+from abpnet.data.series import filled, is_frame, values_of
 from abpnet.errors import InputError
 
-__all__ = ["KINDS", "Column", "Kind", "Table", "is_frame"]
+__all__ = ["KINDS", "Column", "Kind", "Table"]
 
 Kind = Literal["number", "count", "grade", "category"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -22,8 +22,10 @@ MOST_GRADES, MOST_CATEGORIES = 10, 50
 MOST_DISPERSED = 3.0
 # Texts of more rows than that, each another, are names of the rows, and tell nothing about others.
 FEWEST_NAMES = 10
-# Objects that are neither numbers nor categories.
-UNKNOWN = (datetime.date, datetime.time, datetime.timedelta, list, dict, np.ndarray)
+# Numbers so many standard deviations off are mistakes.
+FARTHEST = 1e10
+# Equal numbers differ from their mean by so much of it at most, for rounding.
+SAME = 1e-12
 
 
 class Column(NamedTuple):
@@ -36,6 +38,7 @@ class Column(NamedTuple):
         levels: Of a grade or category, in their order.
         mean: Of a number.
         std: Of a number; 1 if it does not vary.
+        dtype: Type of a data frame's column.
         first: Where it stands in the matrix.
     """
 
@@ -44,6 +47,7 @@ class Column(NamedTuple):
     levels: tuple[Any, ...] = ()
     mean: float = 0.0
     std: float = 1.0
+    dtype: Any = None
     first: int = 0
 
     @property
@@ -52,38 +56,19 @@ class Column(NamedTuple):
         several = self.kind == "category" and len(self.levels) > 2
         return slice(self.first, self.first + (len(self.levels) if several else 1))
 
+    def coded(self, places: Num[np.ndarray, "n"]) -> Num[np.ndarray, "n w"]:
+        """Of a grade or category, its columns of the matrix where these are the places of the levels."""
+        width = self.span.stop - self.first
+        return places[:, None] if width == 1 else (places[:, None] == np.arange(width)).astype(float)
 
-def is_frame(X: Any) -> bool:
-    """Whether it is a pandas data frame."""
-    return hasattr(X, "iloc") and hasattr(X, "columns")
+    def places(self, values: Float[np.ndarray, "n w"]) -> Int[np.ndarray, "n"]:
+        """The way back: of the most probable level, or of that closest to what is expected."""
+        place = values.argmax(1) if values.shape[1] > 1 else values[:, 0].round().astype(int)
+        return place.clip(0, len(self.levels) - 1)
 
 
 def _names(X: Any) -> list[Hashable]:
     return list(X.columns) if is_frame(X) else list(range(X.shape[1]))
-
-
-def _values(X: Any, index: int) -> tuple[np.ndarray, Bool[np.ndarray, "n"]]:
-    """One column, numbers as float64 and all else as objects; and where it is missing."""
-    if not is_frame(X):
-        values = np.asarray(X[:, index], np.float64)
-        return values, np.isnan(values)
-    from pandas.api import types
-
-    series = X.iloc[:, index]
-    missing = series.isna().to_numpy(bool)
-    seen = series[~missing]
-    unknown = (types.is_datetime64_any_dtype, types.is_timedelta64_dtype, types.is_complex_dtype)
-    if any(is_unknown(series) for is_unknown in unknown) or (len(seen) and isinstance(seen.iloc[0], UNKNOWN)):
-        found = type(seen.iloc[0]).__name__ if series.dtype == object else series.dtype
-        raise InputError(
-            f"column {X.columns[index]!r}: {found} is no kind of column known here; drop it, or turn it into numbers"
-        )
-    if types.is_numeric_dtype(series) and not types.is_bool_dtype(series):
-        values = series.to_numpy(np.float64, na_value=np.nan)
-        if np.isinf(values).any():
-            raise InputError(f"column {X.columns[index]!r}: holds infinity; replace it by a number, or leave it empty")
-        return values, missing
-    return series.to_numpy(object), missing
 
 
 def _levels(X: Any, index: int, values: np.ndarray) -> tuple[Any, ...]:
@@ -132,11 +117,14 @@ def _described(X: Any, index: int, told: Kind | None) -> Column:
         InputError: If it cannot be.
     """
     name = _names(X)[index]
-    values, missing = _values(X, index)
+    values, missing = values_of(X, index)
     seen = values[~missing]
     if not len(seen):
         raise InputError(f"column {name!r}: has no value at all; drop it")
+    if told is None:
+        _check_text(name, seen)
     kind = told or _inferred(X, index, seen)
+    dtype = X.iloc[:, index].dtype if is_frame(X) else None
     if kind in ("number", "count") and values.dtype == object:
         raise InputError(f"column {name!r}: a {kind} must hold numbers, found {seen[0]!r}; convert it, or leave it out")
     if kind == "count" and (seen.min() < 0 or (seen != np.round(seen)).any()):
@@ -146,12 +134,52 @@ def _described(X: Any, index: int, told: Kind | None) -> Column:
             f"column {name!r}: grades of {seen[0]!r} and others need an order; make it an ordered category"
         )
     if kind == "number":
-        mean, std = float(seen.mean()), float(seen.std())
-        return Column(name, kind, (), mean, std if std > 0 and np.isfinite(std) else 1.0)
+        unit = float(np.abs(seen).max()) or 1.0  # squares of huge numbers are infinite, and of tiny ones 0
+        mean, std = unit * float((seen / unit).mean()), unit * float((seen / unit).std())
+        return Column(name, kind, (), mean, std if std > SAME * abs(mean) else 1.0, dtype)
     levels = () if kind == "count" else _levels(X, index, seen)
     if told is None and values.dtype == object and len(seen) > FEWEST_NAMES and len(set(seen)) == len(seen):
-        raise InputError(f"column {name!r}: no value comes twice, so it tells nothing about other rows; drop it")
-    return Column(name, kind, levels)
+        raise InputError(
+            f"column {name!r}: no value comes twice ({seen[0]!r}, {seen[1]!r}, ...), so it tells nothing about other "
+            "rows; drop it, or turn it into numbers"
+        )
+    return Column(name, kind, levels, dtype=dtype)
+
+
+def _check_text(name: Hashable, values: np.ndarray) -> None:
+    """Refuse text that is mostly numbers: what else stands there is to say that something is missing, as a rule."""
+    texts = [value for value in values if isinstance(value, str)]
+    others = [text for text in texts if not _is_number(text)]
+    if others and len(texts) - len(others) > len(values) / 2:
+        raise InputError(
+            f"column {name!r}: holds numbers, and {others[0]!r}; leave cells empty where a number is missing, or "
+            "call it a category"
+        )
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return bool(np.isfinite(float(text)))
+    except ValueError:
+        return False
+
+
+def _standardised(column: Column, values: np.ndarray) -> Float[np.ndarray, "n"]:
+    """Numbers and counts as they stand in the matrix.
+
+    Raises:
+        InputError: If they are none, or too far from those that were learned from.
+    """
+    if values.dtype == object:
+        raise InputError(f"column {column.name!r}: held numbers, now something else")
+    standardised = (values - column.mean) / column.std
+    far = np.abs(standardised) > FARTHEST
+    if far.any():
+        raise InputError(
+            f"column {column.name!r}: {values[far][0]:g} is too far from what was learned from (mean "
+            f"{column.mean:.4g}, standard deviation {column.std:.4g}); correct it, or leave it empty"
+        )
+    return standardised
 
 
 @dataclass(frozen=True)
@@ -209,17 +237,15 @@ class Table:
             raise InputError(f"columns must be {[column.name for column in self.columns]}, got {_names(X)}")
         matrix = np.full((len(X), self.in_matrix[-1].span.stop), np.nan, np.float32)
         for index, column in enumerate(self.columns):
-            values, missing = _values(X, index)
+            values, missing = values_of(X, index)
             if column.kind in ("number", "count"):
-                if values.dtype == object:
-                    raise InputError(f"column {column.name!r}: held numbers, now something else")
-                matrix[:, column.first] = (values - column.mean) / column.std
+                if not missing.all():
+                    matrix[:, column.first] = _standardised(column, values)
                 continue
             place = {level: position for position, level in enumerate(column.levels)}
             code = np.array([np.nan if gone else place.get(v, np.nan) for v, gone in zip(values, missing, strict=True)])
-            width = column.span.stop - column.first
             known = ~np.isnan(code)
-            matrix[known, column.span] = code[known, None] if width == 1 else code[known, None] == np.arange(width)
+            matrix[known, column.span] = column.coded(code[known])
         return matrix
 
     def decode(self, expected: Float[np.ndarray, "n D"], whole: bool = True) -> list[np.ndarray]:
@@ -240,33 +266,21 @@ class Table:
             elif column.kind == "grade" and not whole and isinstance(column.levels[0], float | int):
                 decoded.append(np.interp(one, np.arange(len(column.levels)), np.array(column.levels, np.float64)))
             else:
-                place = values.argmax(1) if values.shape[1] > 1 else one.round().astype(int)
                 levels = np.empty(len(column.levels), object)
                 levels[:] = column.levels
-                decoded.append(levels[place.clip(0, len(levels) - 1)])
+                decoded.append(levels[column.places(values)])
         return decoded
 
     def fill_in(self, X: Any, expected: Float[np.ndarray, "n D"], whole: bool = True) -> Any:
         """The table with its missing cells filled in, of the same types; what is not missing stays as it came."""
-        filled: Any = X.copy() if is_frame(X) else np.array(X, np.float64)
+        result: Any = X.copy() if is_frame(X) else np.array(X, np.float64)
         for index, values in enumerate(self.decode(expected, whole)):
-            _, missing = _values(X, index)
+            _, missing = values_of(X, index)
             if not missing.any():
                 continue
             if is_frame(X):
-                filled.isetitem(index, _filled_series(X.iloc[:, index], missing, values[missing]))
+                dtype = self.columns[index].dtype
+                result.isetitem(index, filled(X.iloc[:, index], missing, values[missing], dtype))
             else:
-                filled[missing, index] = values[missing]
-        return filled
-
-
-def _filled_series(series: Any, missing: Bool[np.ndarray, "n"], values: np.ndarray) -> Any:
-    from pandas.api import types
-
-    if types.is_integer_dtype(series):
-        values = values.astype(np.float64).round().astype(np.int64)
-    elif types.is_numeric_dtype(series) and not types.is_bool_dtype(series):
-        values = values.astype(np.float64)
-    filled = series.copy()
-    filled.iloc[np.flatnonzero(missing)] = values
-    return filled
+                result[missing, index] = values[missing]
+        return result

@@ -46,8 +46,10 @@ def unexplained(
     matrix: Float[np.ndarray, "n D"],
     guess: Float[np.ndarray, "n D"],
     where: Bool[np.ndarray, "n D"],
-) -> float:
+) -> float | None:
     """Mean squared error of a guess at some cells, as a share of the variance of each column: 1 = no better than means.
+
+    None if there are no such cells, or none of columns that vary.
 
     Args:
         table: What the matrix holds.
@@ -64,7 +66,7 @@ def unexplained(
         if variance > 0:
             total += float(np.square(guess - matrix)[rows, column.span].sum()) / variance
             count += int(rows.sum())
-    return total / max(count, 1)
+    return total / count if count else None
 
 
 def _fit_linear(matrix: Float[np.ndarray, "n D"], latent_dim: int) -> FactorAnalysis:
@@ -96,7 +98,7 @@ def choose_latent_dim(
         held_back: Cells, for each of the fits.
         latent_dims: Numbers to choose from, ascending; of several, none above Ledermann's bound.
     """
-    best: tuple[float, int, list[FactorAnalysis]] | None = None
+    best: tuple[float, int, list[FactorAnalysis]] | None = None  # of equally good ones the first
     for latent_dim in latent_dims:
         if best is not None and latent_dim > _most_factors(matrix.shape[1]):
             break
@@ -107,10 +109,11 @@ def choose_latent_dim(
             belief = factor_analysis.posterior(fits[-1], torch.from_numpy(shown).double())
             guess = factor_analysis.predict(fits[-1], belief.mean).numpy()
             errors.append(unexplained(table, matrix, guess, cells))
-        error = float(np.mean(errors))
+        known = [error for error in errors if error is not None]
+        error = float(np.mean(known)) if known else math.inf
         if best is None or error < best[0]:
             best = error, latent_dim, fits
-        elif error > WORSE * best[0]:
+        elif not error <= WORSE * best[0] or math.isinf(error):
             break
     assert best is not None
     return best[1], best[2]

@@ -18,7 +18,8 @@ from torch import Tensor
 
 from abpnet.arrays import check_count, seed_of
 from abpnet.chance import seed_for
-from abpnet.data.tables import Kind, Table, is_frame
+from abpnet.data.series import is_frame
+from abpnet.data.tables import Kind, Table
 from abpnet.errors import InputError
 from abpnet.learning_state import Iteration
 from abpnet.runs import delay_interruption
@@ -36,7 +37,8 @@ class TableImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
     Each row is `y ~ p(y | f(z))`, `z ~ N(0, I)`, with a network f and for each column the emission of its kind; learned
     by alternating back-propagation from the observed cells alone. Missing numbers become their posterior mean,
-    categories the most probable one, grades and counts the whole number closest to their mean.
+    categories the most probable one, grades and counts the whole number closest to their mean. A category of which the
+    networks predicted fewer of the cells held back than its most frequent value would have becomes that value.
 
     Pandas data frames come back as such, with their types; arrays hold numbers.
 
@@ -57,7 +59,9 @@ class TableImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         models_: The networks.
         latent_dim_: Number of latent factors.
         unexplained_: Mean squared error at cells held back as a share of the columns' variance: 1 = as the means do.
+            Of several passes the best, so that new rows are told a little worse. None if no cell could be held back.
         unexplained_by_column_: The same of each column by name; None where no cell of it was held back.
+        usual_: Categories that are filled in by their most frequent level, by name; and its place.
         n_iter_: Passes that were run.
         history_: One dictionary per pass.
     """
@@ -139,13 +143,13 @@ class TableImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         self.models_ = learning.models(learning.best.networks)
         self.latent_dim_, self.n_iter_ = learning.latent_dim, learning.iteration
         self.unexplained_, self.history_ = learning.best.unexplained, learning.history
-        self.unexplained_by_column_ = learning.unexplained_by_column()
+        self.unexplained_by_column_, self.usual_ = learning.unexplained_by_column(), learning.told_worse()
         del self.state_
 
     def transform(self, X: Any) -> Any:
         """The table with its missing cells filled in; deterministic, and no row depends on the others.
 
-        Categories that `fit` did not see, or only rarely (see `MOST_CATEGORIES`), stay, and tell nothing.
+        Categories and grades that `fit` did not see, or only rarely (see `MOST_CATEGORIES`), stay, and tell nothing.
         """
         check_is_fitted(self)
         X = self._checked(X, reset=False)
@@ -176,7 +180,11 @@ class TableImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
     def _expected(self, X: Any) -> Float[np.ndarray, "n D"]:
         matrix = self.table_.encode(X)
-        return np.mean([expect(fitted, matrix, POSTERIOR_DRAWS) for fitted in self.models_], axis=0)
+        expected = np.mean([expect(fitted, matrix, POSTERIOR_DRAWS) for fitted in self.models_], axis=0)
+        for column in self.table_.columns:
+            if column.name in self.usual_:
+                expected[:, column.span] = column.coded(np.array([self.usual_[column.name]]))
+        return expected
 
     def _checked(self, X: Any, reset: bool) -> Any:
         if is_frame(X):

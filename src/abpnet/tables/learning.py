@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import time
+import zlib
 from collections.abc import Generator, Hashable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -62,7 +63,8 @@ class Pass(Iteration):
     """What one pass of all networks over the rows did: means of what each says of itself.
 
     Attributes:
-        unexplained: Of the cells held back, see `unexplained`; None in passes after which nobody asked.
+        unexplained: Of the cells held back, see `unexplained`; None in passes after which nobody asked, and where there
+            are none.
     """
 
     unexplained: float | None
@@ -83,7 +85,7 @@ class Snapshot(NamedTuple):
 
 
 class Best(NamedTuple):
-    """Where the networks predicted the cells held back best.
+    """Where the networks predicted the cells held back best; if no cell was, where they are now.
 
     Attributes:
         unexplained: Of these cells, see `unexplained`.
@@ -91,7 +93,7 @@ class Best(NamedTuple):
         networks: As they were then.
     """
 
-    unexplained: float
+    unexplained: float | None
     iteration: int
     networks: list[Snapshot]
 
@@ -165,7 +167,8 @@ class TableLearning:
             if self.iteration % self._passes_between == 0:
                 latest = self._judged()
                 judged = latest.unexplained
-                self.best = min(self.best, latest, key=lambda one: one.unexplained)
+                if judged is None or self.best.unexplained is None or judged < self.best.unexplained:
+                    self.best = latest
             self.seconds = time.monotonic() - start
             means = {name: _mean([row[name] for row in told]) for name in told[0]}
             means |= {"iteration": self.iteration, "seconds": self.seconds}
@@ -193,7 +196,7 @@ class TableLearning:
             for state in self.states
         ]
         errors = [unexplained(self.table, *guess) for guess in self._guesses(networks)]
-        return Best(float(np.mean(errors)), self.iteration, networks)
+        return Best(_mean([error for error in errors if error is not None]), self.iteration, networks)
 
     def _guesses(self, networks: list[Snapshot]) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """Rows, what each network expects of them, and which of their cells it does not see."""
@@ -208,9 +211,24 @@ class TableLearning:
             for column in self.table.columns:
                 where = np.zeros_like(cells)
                 where[:, column.span] = cells[:, column.span]
-                if where.any():
-                    errors[column.name].append(unexplained(self.table, rows, guess, where))
-        return {name: float(np.mean(found)) if found else None for name, found in errors.items()}
+                error = unexplained(self.table, rows, guess, where)
+                if error is not None:
+                    errors[column.name].append(error)
+        return {name: _mean(found) for name, found in errors.items()}
+
+    def told_worse(self) -> dict[Hashable, int]:
+        """Categories of which the networks predict fewer cells held back than their most frequent level; its place."""
+        gains = dict.fromkeys((column for column in self.table.columns if column.kind == "category"), 0)
+        usual = {}
+        for column in gains:
+            seen = self.matrix[~np.isnan(self.matrix[:, column.first]), column.span]
+            usual[column] = int(np.bincount(column.places(seen)).argmax())
+        for rows, guess, cells in self._guesses(self.best.networks):
+            for column in gains:
+                where = cells[:, column.first]
+                right, told = (column.places(values[where, column.span]) for values in (rows, guess))
+                gains[column] += int(np.sum(told == right)) - int(np.sum(right == usual[column]))
+        return {column.name: usual[column] for column, gain in gains.items() if gain < 0}
 
     # ---- checkpoints ----
 
@@ -226,6 +244,7 @@ class TableLearning:
     def facts(self) -> dict[str, Any]:
         """Everything else."""
         return {
+            "table": zlib.crc32(self.matrix.tobytes()),
             "iteration": self.iteration,
             "seconds": self.seconds,
             "history": list(self.history),
@@ -240,6 +259,8 @@ class TableLearning:
         Raises:
             InputError: If they belong to another table or other settings.
         """
+        if facts.get("table") != zlib.crc32(self.matrix.tobytes()):
+            raise InputError("the checkpoint belongs to another table; start a new run, or bring back the table")
         parts = by_part(tensors)
         try:
             best = []
@@ -256,5 +277,5 @@ class TableLearning:
 
 
 def _mean(values: list[Any]) -> Any:
-    """Of numbers; None if one of them is."""
-    return None if None in values else float(np.mean(values))
+    """Of numbers; None if there are none, or one of them is."""
+    return None if None in values or not values else float(np.mean(values))

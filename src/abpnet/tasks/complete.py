@@ -207,7 +207,15 @@ def run(settings: CompleteSettings, folder: RunFolder) -> dict[str, Any]:
     network = new_network(settings, latent_dim=latent_dim, noise_std=settings.noise_std, recipe=recipe)
     directions = (1, -1) if settings.mirror else (1,)
     views = [observed[..., ::direction] for direction in directions]
-    network = learn(network, np.concatenate([view[~is_new] for view in views]), folder, title="learning")
+    with_draws = settings.draws > 0 and bool(np.isnan(observed).any())
+    held_back = certainty.hold_back(observed, is_new, settings.seed) if with_draws else np.zeros(observed.shape, bool)
+    shown = np.where(held_back, np.float32(np.nan), observed)[~is_new]
+    network = learn(network, np.concatenate([shown[..., ::way] for way in directions]), folder, title="learning")
+
+    def draw(images: np.ndarray, n_draws: int) -> np.ndarray:
+        of_each = -(-n_draws // len(directions))
+        drawn = [network.impute(images[..., ::way], of_each, settings.seed)[..., ::way] for way in directions]
+        return np.concatenate(drawn)[:n_draws]
 
     def complete(index: np.ndarray, training: bool) -> np.ndarray:
         # Under kriged residuals chains that stand where learning left them recover less than fresh ones.
@@ -223,12 +231,12 @@ def run(settings: CompleteSettings, folder: RunFolder) -> dict[str, Any]:
     title = f"{len(parts[0].truth)} incomplete images: {settings.source}"
     more: dict[str, list[str]] = {}
     found: dict[str, Any] = {}
-    if settings.draws and np.isnan(observed).any():
-        certainty.calibrate(network, folder, parts, settings.seed)
+    if with_draws:
+        width = certainty.calibrate(network, folder, observed, held_back, is_new, settings.seed)
         found["noise_scale"] = network.noise_scale_
         for part in parts:
             if len(part.truth):
-                drawn = certainty.describe(network, folder, part, settings.draws, settings.seed, scale_of(part.truth))
+                drawn = certainty.describe(draw, folder, part, settings.draws, scale_of(part.truth), width)
                 more[f"How sure: {part.name}"], found[f"uncertainty, {part.name}"] = drawn
     caption = "coloured = not observed"
     return write_recovery(settings, folder, network, parts, rows, title, explanation, caption, more) | found

@@ -228,9 +228,18 @@ def run(settings: TableSettings, folder: RunFolder) -> dict[str, Any]:
     }
     summary = (
         f"{result['n_rows']:,} rows of {len(result['columns'])} columns, {100 * result['missing']:.1f} % of the cells "
-        f"missing; {imputer.latent_dim_} factors. Of cells that learning held back, {100 * imputer.unexplained_:.0f} % "
-        "of the variance was left unexplained (means of the columns: 100 %)."
+        f"missing; {imputer.latent_dim_} factors. "
     )
+    if imputer.unexplained_ is None:
+        summary += "The table is so small that no cell could be held back to tell how well it is completed."
+    else:
+        summary += (
+            f"Of cells that learning held back, {100 * imputer.unexplained_:.0f} % of the variance was left "
+            "unexplained (means of the columns: 100 %)."
+        )
+    if imputer.usual_:
+        names = ", ".join(map(str, imputer.usual_))
+        summary += f" Filled in by its most frequent value, which no other column tells about better: {names}."
     sections = {
         "Completed": [
             report.paragraph(summary),
