@@ -167,7 +167,7 @@ def test_files_that_cannot_be_learned_from(tmp_path, capsys):
         assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("motion", [[], ["--motion", "joint"], TOGETHER], ids=["two steps", "joint", "recurrent"])
+@pytest.mark.parametrize("motion", [[], TOGETHER], ids=["two steps", "together"])
 def test_interrupted_and_resumed_equals_uninterrupted(tmp_path, motion):
     arguments = ["builtin:waves", *TINY, "--max-iter", "40", "--frames", "20", "--no-baselines", *motion]
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
