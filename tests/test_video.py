@@ -191,3 +191,9 @@ def test_interrupted_and_resumed_equals_uninterrupted(tmp_path, motion):
     assert all(torch.equal(first[name], second[name]) for name in first)
     one, other = (load_clip(folder / "synthesis.gif").frames for folder in (whole, stopped))
     assert np.abs(one - other).max() < 0.02
+
+
+def test_a_synthesis_may_be_shorter_than_what_is_shown_of_it(tmp_path):
+    out = tmp_path / "out"
+    assert run("video", "builtin:waves", *FAST, "--frames", "3", "--no-baselines", "--out", out) == 0
+    assert (out / "frames.png").is_file()

@@ -52,6 +52,7 @@ class Recurrence(nn.Module):
 
         The map from z to what is standard normal is triangular in time, with L on its diagonal: the density is exact.
         """
+        self.linear.check(z.shape)
         moved, _ = self.memory(z.mT)
         return self.linear.log_prob(z, moved.mT[:, :, :-1])
 
@@ -66,11 +67,12 @@ class Recurrence(nn.Module):
 
         Args:
             shape: (n, d, length).
-            generator: Source of chance.
+            generator: Source of chance; the sequences are on its device.
         """
-        start, *noise = normal(shape, generator).unbind(2)
+        self.linear.check(shape)
+        start, *noise = normal(shape, generator).to(self.linear.coupling.device).unbind(2)
         move, states, hidden = self.linear.mover(), [start], None
         for fresh in noise:
             moved, hidden = self.memory(states[-1].unsqueeze(1), hidden)
             states.append(move(states[-1], moved.squeeze(1) + fresh))
-        return torch.stack(states, 2)
+        return torch.stack(states, 2).to(generator.device)

@@ -72,6 +72,7 @@ class Autoregression(nn.Module):
             z: Sequences.
             moved: u_t, what else moves the factors on, told by z_1 ... z_t; nothing by default.
         """
+        self.check(z.shape)
         root, n_steps = self._root(), z.shape[2] - 1
         surprise = root @ z[:, :, 1:] - self.coupling @ z[:, :, :-1]
         if moved is not None:
@@ -79,6 +80,18 @@ class Autoregression(nn.Module):
         squares = z[:, :, 0].square().sum(1) + surprise.square().sum((1, 2))
         normaliser = 0.5 * z[0].numel() * math.log(2 * math.pi)
         return -0.5 * squares + n_steps * root.diagonal().log().sum() - normaliser
+
+    def check(self, shape: Sequence[int]) -> None:
+        """Refuse sequences of other shapes than (n, d, length).
+
+        Raises:
+            ValueError: If they have one.
+        """
+        if len(shape) != 3 or shape[1] != self.latent_dim:
+            raise ValueError(
+                f"a prior of sequences of {self.latent_dim} factors needs latent_dim=({self.latent_dim}, length), "
+                f"got factors of shape {tuple(shape[1:])}"
+            )
 
     def mover(self) -> Callable[[Tensor, Tensor], Tensor]:
         """The function that takes z_t and u_t, (n, ..., d), to the z_(t+1) of `L z_(t+1) - M z_t = u_t`."""
@@ -96,10 +109,11 @@ class Autoregression(nn.Module):
 
         Args:
             shape: (n, d, length).
-            generator: Source of chance.
+            generator: Source of chance; the sequences are on its device.
         """
-        start, *noise = normal(shape, generator).unbind(2)
+        self.check(shape)
+        start, *noise = normal(shape, generator).to(self.coupling.device).unbind(2)
         move, states = self.mover(), [start]
         for fresh in noise:
             states.append(move(states[-1], fresh))
-        return torch.stack(states, 2)
+        return torch.stack(states, 2).to(generator.device)
