@@ -431,3 +431,10 @@ def test_calibration_uses_the_entries_that_were_held_back():
     assert net.calibrate(x, held_back=held_back).noise_scale_ == scales[7]
     with pytest.raises(ValueError, match="held_back must have the shape"):
         net.calibrate(x, held_back=held_back[0])
+    with pytest.raises(ValueError, match="X: none of its observed entries is to be hidden"):
+        net.calibrate(x, held_back=np.zeros(x.shape, bool))
+    assert net.calibrate(x, 0.97, held_back=held_back).noise_scale_ > 0, "as many draws as that level needs"
+    net.set_params(noise_std=1e-4)
+    net.model_.emission = abpnet.Gaussian(1e-4)
+    with pytest.warns(UserWarning, match="noise_std=0.0001 far off"):
+        net.calibrate(x, held_back=held_back)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any
@@ -29,7 +30,7 @@ from abpnet.priors import Prior
 from abpnet.projected_residuals import project
 from abpnet.residuals import ResidualField
 from abpnet.short_chains import short_draws
-from abpnet.uncertainty import noise_scale
+from abpnet.uncertainty import check_level, fewest_draws, noise_scale
 from abpnet.validation import validated
 from abpnet.whitening import whiten
 
@@ -37,8 +38,8 @@ __all__ = ["FittedNetwork"]
 
 # Draws averaged into one posterior mean.
 POSTERIOR_DRAWS = 30
-# Draws from which intervals are calibrated.
-CALIBRATION_DRAWS = 19
+# Draws from which intervals are calibrated, at least; and scales beyond which none was found.
+CALIBRATION_DRAWS, SCALES = 39, (0.01, 19.9)
 # Examples in memory at once while they are explained; whole batches of `explaining`, so that the bits do not change.
 EXPLAINED_AT_ONCE = 8 * BATCH
 
@@ -47,6 +48,7 @@ class FittedNetwork:
     """The half of `GeneratorNetwork` that needs it fitted; attributes as there."""
 
     random_state: Any
+    noise_std: float
     device: str
     model_: GeneratorModel
     signal_shape_: tuple[int, ...]
@@ -139,7 +141,8 @@ class FittedNetwork:
         if n_imputations is None:
             mean = mean_of(map(self._mean, islice(signals, POSTERIOR_DRAWS)))
             return convert(fill_in_mean(y, observation, mean, self._field))
-        chance = self._field, self.model_.emission, torch.Generator().manual_seed(seed_of(random_state))
+        generator = torch.Generator().manual_seed(seed_for("noise of draws", seed_of(random_state)))
+        chance = self._field, self.model_.emission, generator
         drawn = [
             fill_in_draw(y, observation, signal, *chance, self.noise_scale_)
             for signal in islice(signals, n_imputations)
@@ -178,20 +181,22 @@ class FittedNetwork:
         Args:
             X: (n, *shape), NaN = missing; some hundred examples, best ones that were not learned from.
             level: Of the intervals, above 0 and below 1.
-            share: What is hidden of what was observed (of images, whole pixels), above 0 and below 1.
+            share: What is hidden of what was observed, above 0 and below 1. The first axis of a signal counts channels,
+                if it has others: all of them are hidden together.
             random_state: Seed of what is hidden and of the draws.
             held_back: (n, *shape), True at entries to hide instead of a share drawn at random.
 
         Raises:
-            ValueError: If a setting cannot be used, nothing was observed, or the emission is no additive noise.
+            ValueError: If a setting cannot be used, nothing was hidden, or the emission is no additive noise.
         """
         check_is_fitted(self)
+        check_level(level)
         if not isinstance(self.model_.emission, ADDITIVE):
             raise ValueError(f"emission={self.model_.emission!r} has no noise that could be scaled")
         if not 0 < share < 1:
             raise ValueError(f"share must be above 0 and below 1, got {share!r}")
         y, observation, _ = validated(self, X, None)
-        generator = torch.Generator().manual_seed(seed_of(random_state))
+        generator = torch.Generator().manual_seed(seed_for("calibration", seed_of(random_state)))
         if held_back is None:
             held = torch.rand(y[:, :1].shape if y.dim() > 2 else y.shape, generator=generator) < share
         else:
@@ -200,14 +205,23 @@ class FittedNetwork:
                 raise ValueError(f"held_back must have the shape of X, {tuple(y.shape)}, got {tuple(held.shape)}")
         held = held if observation.observed is None else held & observation.observed
         where = held.expand_as(y).numpy()
+        if not where.any():
+            raise ValueError(f"X: none of its observed entries is to be hidden (share={share}); give more of them")
         values, seen = hide_missing(torch.where(held, torch.nan, y), observation)
         signals: list[np.ndarray] = []
         draws: list[np.ndarray] = []
-        for signal in islice(self._draw(values, seen, None, random_state), CALIBRATION_DRAWS):
+        n_draws = max(CALIBRATION_DRAWS, fewest_draws(level))
+        for signal in islice(self._draw(values, seen, None, random_state), n_draws):
             parts = fill_in_parts(values, seen, signal, self._field, self.model_.emission, generator)
             for kept, part in zip((signals, draws), parts, strict=True):
                 kept.append(part.numpy()[where])
         self.noise_scale_ = noise_scale(np.stack(signals), np.stack(draws), y.numpy()[where], level)
+        if not SCALES[0] < self.noise_scale_ < SCALES[1]:
+            warnings.warn(
+                f"no scale of the noise makes intervals hold {level:.0%} of what was hidden; noise_scale_ is "
+                f"{self.noise_scale_:.3g}: is noise_std={self.noise_std} far off, or learned by heart what was hidden?",
+                stacklevel=2,
+            )
         return self
 
     def sample(

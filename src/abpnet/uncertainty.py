@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -28,9 +29,19 @@ class Interval(NamedTuple):
     high: Float[np.ndarray, "*shape"]
 
 
-def _check_level(level: float) -> None:
+def check_level(level: float) -> None:
+    """Refuse what is no probability of an interval.
+
+    Raises:
+        ValueError: If it is not above 0 and below 1.
+    """
     if not 0 < level < 1:
         raise ValueError(f"level must be above 0 and below 1, got {level!r}")
+
+
+def fewest_draws(level: float) -> int:
+    """Draws that an interval of a level, above 0 and below 1, needs: `2 / (1 - level) - 1`."""
+    return math.ceil(2 / (1 - level) - 1 - 1e-9)
 
 
 def credible_interval(draws: Float[np.ndarray, "m *shape"], level: float = 0.9) -> Interval:
@@ -47,10 +58,10 @@ def credible_interval(draws: Float[np.ndarray, "m *shape"], level: float = 0.9) 
     Raises:
         ValueError: If the level is none, or there are too few draws for it.
     """
-    _check_level(level)
+    check_level(level)
     tail = (1 - level) / 2
-    if tail * (len(draws) + 1) < 1 - 1e-9:
-        raise ValueError(f"an interval of level {level:g} needs {1 / tail - 1:.0f} draws or more, got {len(draws)}")
+    if len(draws) < fewest_draws(level):
+        raise ValueError(f"an interval of level {level:g} needs {fewest_draws(level)} draws or more, got {len(draws)}")
     low, high = np.quantile(draws, [tail, 1 - tail], axis=0, method="weibull")
     return Interval(low, high)
 
@@ -141,7 +152,7 @@ def pool(
             f"estimates and variances must have one shape (m, ...), m at least {FEWEST_IMPUTATIONS}; got "
             f"{estimates.shape} and {variances.shape}"
         )
-    _check_level(level)
+    check_level(level)
     m, estimate = len(estimates), np.asarray(estimates.mean(0))
     within, between = variances.mean(0), (1 + 1 / m) * estimates.var(0, ddof=1)
     with np.errstate(divide="ignore"):
