@@ -158,7 +158,8 @@ def _solid(covariances: Float[Tensor, "k c p p"], noise: float) -> tuple[Tensor,
     """Covariances without directions that do not vary, and their Cholesky factors."""
     values, vectors = torch.linalg.eigh(covariances)
     solid = (vectors * values.clamp(min=noise).unsqueeze(-2)) @ vectors.mT
-    return solid, torch.linalg.cholesky(solid)
+    # In rows, as they come back from files: products of columns are rounded otherwise.
+    return solid.contiguous(), torch.linalg.cholesky(solid).contiguous()
 
 
 def _directions(patches: Float[Tensor, "m p"], n_kinds: int, generator: torch.Generator) -> Int[Tensor, "m"]:
@@ -212,7 +213,7 @@ def fit(
     side = min(SIDE, *y.shape[2:])
     whole = fill_smoothly(y, observed) - smooth(signal)
     seen_pixels = whole.transpose(0, 1)[:, observed[:, 0]]
-    colours = torch.linalg.eigh(seen_pixels @ seen_pixels.T / seen_pixels.shape[1]).eigenvectors.flip(1)
+    colours = torch.linalg.eigh(seen_pixels @ seen_pixels.T / seen_pixels.shape[1]).eigenvectors.flip(1).contiguous()
     n_places = (y.shape[2] - side + 1) * (y.shape[3] - side + 1)
     n_each = max(1, min(MOST_PATCHES // len(y), n_places))
     parts, masks = [], []
