@@ -11,6 +11,7 @@ from abpnet.patches import PatchField, conditional_draw, conditional_mean, fit, 
 from abpnet.tasks.complete import CompleteSettings
 from abpnet.uncertainty import coverage, credible_interval
 from commands import run
+from estimators import mapped
 
 
 def seeded(seed):
@@ -160,6 +161,32 @@ def test_pixels_that_are_observed_in_some_channels_only_are_refused():
     observed[0, 1, 2, 2] = False
     with pytest.raises(InputError, match="kriged"):
         pixels_of(observed, (2, 3, 4, 4))
+
+
+@pytest.mark.parametrize("kind", [np.asarray, "mapped"])
+def test_they_are_refused_before_anything_is_learned(tmp_path, kind):
+    images = np.random.default_rng(0).uniform(-1, 1, (20, 3, 8, 8)).astype(np.float32)
+    images[-1, 0, 2:4, 2:4] = np.nan
+    given = mapped(tmp_path / "images.npy", images) if kind == "mapped" else images
+    network = GeneratorNetwork(2, recipe="patches", max_iter=1, verbose=False)
+    with pytest.raises(InputError, match="choose 'kriged'"):
+        next(network.iterations(given))
+    assert not hasattr(network, "history_")
+    images[-1, :, 2:4, 2:4] = np.nan
+    pixels_of_all = mapped(tmp_path / "images.npy", images) if kind == "mapped" else images
+    assert network.fit(pixels_of_all).patches_ is not None
+
+
+@pytest.mark.parametrize("residuals", ["patches", "whitened"])
+def test_commands_refuse_them_even_if_only_new_images_have_them(tmp_path, capsys, residuals):
+    images = np.random.default_rng(0).uniform(-1, 1, (6, 3, 8, 8)).astype(np.float32)
+    np.savez(tmp_path / "whole.npz", images=images)
+    images[-1, 0, 2:4, 2:4] = np.nan
+    np.savez(tmp_path / "new.npz", images=images)
+    options = ("--residuals", residuals, "--latent-dim", "2", "--max-iter", "1", "--new-source", tmp_path / "new.npz")
+    assert run("complete", tmp_path / "whole.npz", *options, "--out", tmp_path / "out") == 2
+    assert f"--residuals {residuals} needs pixels" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_images_with_small_holes_are_completed_by_patches():

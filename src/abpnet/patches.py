@@ -19,13 +19,16 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from abpnet.baselines.inpainting import fill_smoothly
+from abpnet.disk import Rows
 from abpnet.errors import InputError
+from abpnet.observations import Complete, Observation, unmasked
 from abpnet.whitening import is_pixelwise
 
 __all__ = [
     "SIDE",
     "Drawn",
     "PatchField",
+    "check_pixels",
     "conditional_draw",
     "conditional_mean",
     "cut",
@@ -47,7 +50,7 @@ MOST_PATCHES, PATCHES_PER_KIND, MOST_KINDS, ROUNDS = 30_000, 500, 40, 3
 SHARE_FLAT, SHARE_WEAK = 0.2, 1 / 3
 # Patches that the covariance of all kinds counts for in that of each, and white noise relative to the mean variance.
 PRIOR_PATCHES, WHITE = 30, 1e-3
-# Patches handled at once while learning.
+# Patches, or images, handled at once while learning.
 AT_ONCE = 500
 
 
@@ -96,6 +99,24 @@ def pixels_of(observed: Bool[Tensor, "#n #c h w"], shape: Sequence[int]) -> Bool
             "residuals='patches' needs pixels that are observed in all channels or in none; choose 'kriged'"
         )
     return observed[:, :1]
+
+
+def check_pixels(y: Rows, observation: Observation) -> None:
+    """Refuse images that have no field of patches, before time is spent on learning from them; others need none.
+
+    Args:
+        y: (n, *measured) observations.
+        observation: How they came about.
+
+    Raises:
+        InputError: If some pixels were observed in some channels and not in others.
+    """
+    if y.dim() != 4 or not isinstance(unmasked(observation), Complete):
+        return
+    for rows in torch.arange(len(y)).split(AT_ONCE):
+        observed = observation.select(rows).observed
+        if observed is not None:
+            pixels_of(observed, (len(rows), *y.shape[1:]))
 
 
 def smooth(signal: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
