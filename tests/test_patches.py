@@ -148,6 +148,19 @@ def test_colours_err_together_and_images_may_be_small_or_empty():
     assert abs(float(field.colours[:, 0] @ torch.tensor([1.0, 0.9, -1.0])) / np.sqrt(2.81)) > 0.99
 
 
+@pytest.mark.parametrize("shape", [(1, 8), (16, 1), (2, 9), (1, 1)], ids=str)
+def test_images_of_few_pixels_are_covered(shape):
+    y = torch.rand(3, 1, *shape, generator=seeded(0)) - 0.5
+    observed = torch.rand(y.shape, generator=seeded(1)) < 0.6
+    signal = torch.zeros_like(y)
+    field = fit(y, observed, signal, seeded(2))
+    for mean in (conditional_mean, patch_network.conditional_mean):
+        found = mean(field, y, observed, signal)
+        torch.testing.assert_close(found[observed], y[observed], rtol=0, atol=2e-3)
+        assert found.isfinite().all()
+    assert conditional_draw(field, y, observed, signal, seeded(3)).deviation.isfinite().all()
+
+
 def test_only_the_smooth_part_of_signals_is_their_mean():
     signal = torch.ones(1, 1, 32, 32)
     torch.testing.assert_close(patches.smooth(signal), signal)

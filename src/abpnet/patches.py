@@ -301,8 +301,8 @@ def conditional_mean(
         observed: Which pixels were observed.
         signal: f(z).
     """
-    mean, filled = smooth(signal), fill_smoothly(y, observed)
-    places, expected = places_of(y.shape, field.side, STRIDE), torch.empty_like(y)
+    mean, filled, stride = smooth(signal), fill_smoothly(y, observed), min(STRIDE, field.side)
+    places, expected = places_of(y.shape, field.side, stride), torch.empty_like(y)
     for index in range(len(y)):
         whole = turn(field, filled[index] - mean[index])
         patches = cut(whole, *places, field.side)
