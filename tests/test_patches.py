@@ -161,6 +161,41 @@ def test_images_of_few_pixels_are_covered(shape):
     assert conditional_draw(field, y, observed, signal, seeded(3)).deviation.isfinite().all()
 
 
+def few_bright():
+    """Where residuals are 0 but for a few images that are bright all over."""
+    images = torch.zeros(600, 3, 16, 16)
+    images[:2] = 0.9
+    return images
+
+
+GREY = torch.rand(6, 1, 16, 16, generator=torch.Generator().manual_seed(0)) - 0.5
+FLAT = {
+    "residuals of 0": torch.zeros(4, 1, 8, 8),
+    "colour images without colour": GREY.repeat(1, 3, 1, 1),
+    "a channel of 0": torch.cat([GREY, 0 * GREY], 1),
+    "few that are not 0": few_bright(),
+}
+
+
+@pytest.mark.parametrize("kind", FLAT)
+def test_residuals_may_not_vary_at_all(kind):
+    y = FLAT[kind]
+    observed = torch.rand(len(y), 1, *y.shape[2:], generator=seeded(1)) < 0.8
+    field = fit(y, observed, torch.zeros_like(y), seeded(2))
+    some, seen = y[:4], observed[:4]
+    mean = patch_network.conditional_mean(field, some, seen, torch.zeros_like(some))
+    drawn = conditional_draw(field, some, seen, torch.zeros_like(some), seeded(3))
+    for found in (mean, drawn.mean, drawn.deviation):
+        assert found.isfinite().all()
+    torch.testing.assert_close(mean[seen.expand_as(mean)], some[seen.expand_as(mean)], rtol=0, atol=5e-3)
+
+
+def test_a_field_is_learned_although_none_of_its_images_was_observed():
+    y = torch.zeros(2, 3, 8, 8)
+    field = fit(y, torch.zeros(2, 1, 8, 8, dtype=torch.bool), torch.ones_like(y), seeded(0))
+    assert all(part.isfinite().all() for part in field)
+
+
 def test_only_the_smooth_part_of_signals_is_their_mean():
     signal = torch.ones(1, 1, 32, 32)
     torch.testing.assert_close(patches.smooth(signal), signal)

@@ -50,6 +50,8 @@ MOST_PATCHES, PATCHES_PER_KIND, MOST_KINDS, ROUNDS = 30_000, 500, 40, 3
 SHARE_FLAT, SHARE_WEAK = 0.2, 1 / 3
 # Patches that the covariance of all kinds counts for in that of each, and white noise relative to the mean variance.
 PRIOR_PATCHES, WHITE = 30, 1e-3
+# Where residuals vary less than this, or not at all, such as along colours of grey images, they are taken for this.
+SMALLEST_VARIANCE = 1e-6
 # Patches, or images, handled at once while learning.
 AT_ONCE = 500
 
@@ -207,7 +209,7 @@ def _mixture(
 ) -> PatchField:
     """The field with the mean products of each kind, held by those of all patches where there are few."""
     strength = sums.diagonal(dim1=2, dim2=3).mean(2) / counts.clamp(min=1)[:, None]
-    usual = whole.diagonal(dim1=1, dim2=2).mean(1)
+    usual = whole.diagonal(dim1=1, dim2=2).mean(1).clamp(min=SMALLEST_VARIANCE)
     held = whole * (strength / usual)[:, :, None, None]
     mean = (sums + PRIOR_PATCHES * held) / (counts + PRIOR_PATCHES)[:, None, None, None]
     covariances, roots = _solid(mean, float(WHITE * usual.mean()))
@@ -234,7 +236,9 @@ def fit(
     side = min(SIDE, *y.shape[2:])
     whole = fill_smoothly(y, observed) - smooth(signal)
     seen_pixels = whole.transpose(0, 1)[:, observed[:, 0]]
-    colours = torch.linalg.eigh(seen_pixels @ seen_pixels.T / seen_pixels.shape[1]).eigenvectors.flip(1).contiguous()
+    colours = (
+        torch.linalg.eigh(seen_pixels @ seen_pixels.T / max(1, seen_pixels.shape[1])).eigenvectors.flip(1).contiguous()
+    )
     n_places = (y.shape[2] - side + 1) * (y.shape[3] - side + 1)
     n_each = max(1, min(MOST_PATCHES // len(y), n_places))
     parts, masks = [], []
