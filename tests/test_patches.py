@@ -190,6 +190,13 @@ def test_residuals_may_not_vary_at_all(kind):
     torch.testing.assert_close(mean[seen.expand_as(mean)], some[seen.expand_as(mean)], rtol=0, atol=5e-3)
 
 
+def test_a_kind_that_varies_along_one_direction_alone_has_a_root():
+    covariance = 100 * torch.ones(1, 1, 64, 64)
+    solid, root = patches._solid(covariance, 1e-6)
+    torch.testing.assert_close(solid, covariance, rtol=1e-3, atol=0)
+    torch.testing.assert_close(root @ root.mT, solid, rtol=1e-3, atol=0)
+
+
 def test_a_field_is_learned_although_none_of_its_images_was_observed():
     y = torch.zeros(2, 3, 8, 8)
     field = fit(y, torch.zeros(2, 1, 8, 8, dtype=torch.bool), torch.ones_like(y), seeded(0))

@@ -50,6 +50,8 @@ MOST_PATCHES, PATCHES_PER_KIND, MOST_KINDS, ROUNDS = 30_000, 500, 40, 3
 SHARE_FLAT, SHARE_WEAK = 0.2, 1 / 3
 # Patches that the covariance of all kinds counts for in that of each, and white noise relative to the mean variance.
 PRIOR_PATCHES, WHITE = 30, 1e-3
+# Of the largest variance in any direction, the least in another that float32 can still factorise.
+LEAST_SHARE = 2e-6
 # Where residuals vary less than this, or not at all, such as along colours of grey images, they are taken for this.
 SMALLEST_VARIANCE = 1e-6
 # Patches, or images, handled at once while learning.
@@ -180,7 +182,8 @@ def _given(
 def _solid(covariances: Float[Tensor, "k c p p"], noise: float) -> tuple[Tensor, Tensor]:
     """Covariances without directions that do not vary, and their Cholesky factors."""
     values, vectors = torch.linalg.eigh(covariances)
-    solid = (vectors * values.clamp(min=noise).unsqueeze(-2)) @ vectors.mT
+    values = torch.maximum(values, (LEAST_SHARE * values[..., -1:]).clamp(min=noise))
+    solid = (vectors * values.unsqueeze(-2)) @ vectors.mT
     # In rows, as they come back from files: products of columns are rounded otherwise.
     return solid.contiguous(), torch.linalg.cholesky(solid).contiguous()
 
