@@ -1,5 +1,7 @@
 """The field of patches: exact for one kind, better than one stationary field where there are several; its draws."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -75,6 +77,17 @@ def test_overlapping_patches_have_the_mean_of_the_dense_equations(monkeypatch):
     expected = torch.linalg.solve(precision[hidden][:, hidden], pull).float()
     found = patch_network.conditional_mean(field, torch.where(observed, y, 7.0), observed, torch.zeros_like(y))
     torch.testing.assert_close(found.flatten()[hidden], expected, rtol=1e-3, atol=1e-3)
+
+
+def test_a_search_for_the_mean_that_ends_early_says_so(textures, monkeypatch):
+    field, images, observed = textures
+    arguments = field, images[:1], observed[:1], torch.zeros_like(images[:1])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        patch_network.conditional_mean(*arguments)
+    monkeypatch.setattr("abpnet.patch_network.MOST_STEPS", 3)
+    with pytest.warns(UserWarning, match="ended after 3 steps"):
+        patch_network.conditional_mean(*arguments)
 
 
 @pytest.mark.parametrize("junk", [float("nan"), 1e30])
