@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any
 
-import torch
-
 from abpnet import emissions, priors
 from abpnet.emissions import Block
 
@@ -31,19 +29,19 @@ KINDS: dict[str, type[Any]] = {
         priors.StandardNormal,
     )
 }
+# Those that are learned: of them only the size is described, the weights are in the state of their model.
+LEARNED: dict[str, type[Any]] = {kind.__name__: kind for kind in (priors.Autoregression, priors.Recurrence)}
 
 
 def describe(value: Any) -> Any:
     """What `build` needs to build a prior or an emission of this package anew.
 
-    Of an `Autoregression`, the weights of which are in the state of its model, only the size.
-
     Raises:
         TypeError: If it, or a part of it, is a class of the caller's own.
     """
     kind = type(value).__name__
-    if isinstance(value, priors.Autoregression):
-        return {"kind": kind, "latent_dim": len(value.coupling)}
+    if LEARNED.get(kind) is type(value):
+        return {"kind": kind} | value.size
     if KINDS.get(kind) is not type(value):
         raise TypeError(f"{value!r} is none of abpnet's priors and emissions")
     names = value._fields if isinstance(value, Block) else [field.name for field in fields(value)]
@@ -63,8 +61,8 @@ def build(description: dict[str, Any]) -> Any:
         KeyError, TypeError, ValueError: If that is damaged.
     """
     settings = {name: _part(value) for name, value in description.items() if name != "kind"}
-    if description["kind"] == "Autoregression":
-        return priors.Autoregression(torch.zeros(settings["latent_dim"], settings["latent_dim"]))
+    if description["kind"] in LEARNED:
+        return LEARNED[description["kind"]].of_size(**settings)
     return KINDS[description["kind"]](**settings)
 
 
