@@ -1,5 +1,7 @@
 """The field of patches: exact for one kind, better than one stationary field where there are several; its draws."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,7 @@ from abpnet.patches import PatchField, conditional_draw, conditional_mean, fit, 
 from abpnet.tasks.complete import CompleteSettings
 from abpnet.uncertainty import coverage, credible_interval
 from commands import run
+from estimators import mapped
 
 
 def seeded(seed):
@@ -74,6 +77,17 @@ def test_overlapping_patches_have_the_mean_of_the_dense_equations(monkeypatch):
     expected = torch.linalg.solve(precision[hidden][:, hidden], pull).float()
     found = patch_network.conditional_mean(field, torch.where(observed, y, 7.0), observed, torch.zeros_like(y))
     torch.testing.assert_close(found.flatten()[hidden], expected, rtol=1e-3, atol=1e-3)
+
+
+def test_a_search_for_the_mean_that_ends_early_says_so(textures, monkeypatch):
+    field, images, observed = textures
+    arguments = field, images[:1], observed[:1], torch.zeros_like(images[:1])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        patch_network.conditional_mean(*arguments)
+    monkeypatch.setattr("abpnet.patch_network.MOST_STEPS", 3)
+    with pytest.warns(UserWarning, match="ended after 3 steps"):
+        patch_network.conditional_mean(*arguments)
 
 
 @pytest.mark.parametrize("junk", [float("nan"), 1e30])
@@ -147,6 +161,61 @@ def test_colours_err_together_and_images_may_be_small_or_empty():
     assert abs(float(field.colours[:, 0] @ torch.tensor([1.0, 0.9, -1.0])) / np.sqrt(2.81)) > 0.99
 
 
+@pytest.mark.parametrize("shape", [(1, 8), (16, 1), (2, 9), (1, 1)], ids=str)
+def test_images_of_few_pixels_are_covered(shape):
+    y = torch.rand(3, 1, *shape, generator=seeded(0)) - 0.5
+    observed = torch.rand(y.shape, generator=seeded(1)) < 0.6
+    signal = torch.zeros_like(y)
+    field = fit(y, observed, signal, seeded(2))
+    for mean in (conditional_mean, patch_network.conditional_mean):
+        found = mean(field, y, observed, signal)
+        torch.testing.assert_close(found[observed], y[observed], rtol=0, atol=2e-3)
+        assert found.isfinite().all()
+    assert conditional_draw(field, y, observed, signal, seeded(3)).deviation.isfinite().all()
+
+
+def few_bright():
+    """Where residuals are 0 but for a few images that are bright all over."""
+    images = torch.zeros(600, 3, 16, 16)
+    images[:2] = 0.9
+    return images
+
+
+GREY = torch.rand(6, 1, 16, 16, generator=torch.Generator().manual_seed(0)) - 0.5
+FLAT = {
+    "residuals of 0": torch.zeros(4, 1, 8, 8),
+    "colour images without colour": GREY.repeat(1, 3, 1, 1),
+    "a channel of 0": torch.cat([GREY, 0 * GREY], 1),
+    "few that are not 0": few_bright(),
+}
+
+
+@pytest.mark.parametrize("kind", FLAT)
+def test_residuals_may_not_vary_at_all(kind):
+    y = FLAT[kind]
+    observed = torch.rand(len(y), 1, *y.shape[2:], generator=seeded(1)) < 0.8
+    field = fit(y, observed, torch.zeros_like(y), seeded(2))
+    some, seen = y[:4], observed[:4]
+    mean = patch_network.conditional_mean(field, some, seen, torch.zeros_like(some))
+    drawn = conditional_draw(field, some, seen, torch.zeros_like(some), seeded(3))
+    for found in (mean, drawn.mean, drawn.deviation):
+        assert found.isfinite().all()
+    torch.testing.assert_close(mean[seen.expand_as(mean)], some[seen.expand_as(mean)], rtol=0, atol=5e-3)
+
+
+def test_a_kind_that_varies_along_one_direction_alone_has_a_root():
+    covariance = 100 * torch.ones(1, 1, 64, 64)
+    solid, root = patches._solid(covariance, 1e-6)
+    torch.testing.assert_close(solid, covariance, rtol=1e-3, atol=0)
+    torch.testing.assert_close(root @ root.mT, solid, rtol=1e-3, atol=0)
+
+
+def test_a_field_is_learned_although_none_of_its_images_was_observed():
+    y = torch.zeros(2, 3, 8, 8)
+    field = fit(y, torch.zeros(2, 1, 8, 8, dtype=torch.bool), torch.ones_like(y), seeded(0))
+    assert all(part.isfinite().all() for part in field)
+
+
 def test_only_the_smooth_part_of_signals_is_their_mean():
     signal = torch.ones(1, 1, 32, 32)
     torch.testing.assert_close(patches.smooth(signal), signal)
@@ -160,6 +229,32 @@ def test_pixels_that_are_observed_in_some_channels_only_are_refused():
     observed[0, 1, 2, 2] = False
     with pytest.raises(InputError, match="kriged"):
         pixels_of(observed, (2, 3, 4, 4))
+
+
+@pytest.mark.parametrize("kind", [np.asarray, "mapped"])
+def test_they_are_refused_before_anything_is_learned(tmp_path, kind):
+    images = np.random.default_rng(0).uniform(-1, 1, (20, 3, 8, 8)).astype(np.float32)
+    images[-1, 0, 2:4, 2:4] = np.nan
+    given = mapped(tmp_path / "images.npy", images) if kind == "mapped" else images
+    network = GeneratorNetwork(2, recipe="patches", max_iter=1, verbose=False)
+    with pytest.raises(InputError, match="choose 'kriged'"):
+        next(network.iterations(given))
+    assert not hasattr(network, "history_")
+    images[-1, :, 2:4, 2:4] = np.nan
+    pixels_of_all = mapped(tmp_path / "images.npy", images) if kind == "mapped" else images
+    assert network.fit(pixels_of_all).patches_ is not None
+
+
+@pytest.mark.parametrize("residuals", ["patches", "whitened"])
+def test_commands_refuse_them_even_if_only_new_images_have_them(tmp_path, capsys, residuals):
+    images = np.random.default_rng(0).uniform(-1, 1, (6, 3, 8, 8)).astype(np.float32)
+    np.savez(tmp_path / "whole.npz", images=images)
+    images[-1, 0, 2:4, 2:4] = np.nan
+    np.savez(tmp_path / "new.npz", images=images)
+    options = ("--residuals", residuals, "--latent-dim", "2", "--max-iter", "1", "--new-source", tmp_path / "new.npz")
+    assert run("complete", tmp_path / "whole.npz", *options, "--out", tmp_path / "out") == 2
+    assert f"--residuals {residuals} needs pixels" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_images_with_small_holes_are_completed_by_patches():

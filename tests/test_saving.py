@@ -19,6 +19,7 @@ def test_saved_and_loaded_it_is_the_same(fitted, tmp_path):
     np.testing.assert_array_equal(loaded.sample(3), fitted.sample(3))
     np.testing.assert_array_equal(loaded.latents_, fitted.latents_)
     np.testing.assert_array_equal(loaded.impute(x), fitted.impute(x))
+    np.testing.assert_array_equal(loaded.impute(x, 3), fitted.impute(x, 3))
     assert (loaded.residuals_ is None) == (fitted.recipe == "default")
     assert loaded.history_ == fitted.history_
     assert sorted(path.name for path in (tmp_path / "model").iterdir()) == ["state.json", "state.safetensors"]

@@ -170,6 +170,8 @@ class GeneratorNetwork(FittedNetwork, ClassNamePrefixFeaturesOutMixin, Transform
         """
         recipe = check_settings(self)
         y, seen, _ = validated(self, X, observation, reset=True, may_stay_on_disk=True)
+        if recipe.residuals == "patches":
+            patches.check_pixels(y, seen)
         generator = torch.Generator(device_of(self.device)).manual_seed(seed_of(self.random_state))
         shape = signal_shape(y, seen)
         self.model_ = self._build_model(shape, generator, indirect=not isinstance(unmasked(seen), Complete))

@@ -12,6 +12,7 @@ makes the field too sure; draws are those of `patches`.
 
 from __future__ import annotations
 
+import warnings
 from typing import NamedTuple
 
 import torch
@@ -26,7 +27,7 @@ __all__ = ["conditional_mean"]
 # Pixels from one patch to the next, as a share of its side.
 STRIDE = 0.25
 # Conjugate gradients end at this length of what is left, relative to where they began, or after so many steps.
-TOLERANCE, MOST_STEPS = 1e-2, 40
+TOLERANCE, MOST_STEPS = 1e-2, 400
 
 
 class _Network(NamedTuple):
@@ -84,6 +85,8 @@ def _solve(network: _Network, pull: Float[Tensor, "c s"]) -> Float[Tensor, "c s"
         x, left = x + step * direction, left - step * product
         before, descent = descent, (left.square() / network.diagonal).sum(1, keepdim=True)
         direction = left / network.diagonal + torch.where(descent > goal, descent / before, 0.0) * direction
+    else:
+        warnings.warn(f"the mean of patches ended after {MOST_STEPS} steps, short of its tolerance", stacklevel=2)
     return x
 
 
@@ -95,7 +98,8 @@ def conditional_mean(
 ) -> Float[Tensor, "n c h w"]:
     """Images expected of what was observed of them; no image depends on another.
 
-    Kinds are those of what patches one by one make of it, where the search for the mean begins as well.
+    Kinds are those of what patches one by one make of it, where the search for the mean begins as well. It ends at
+    `TOLERANCE`: the larger the holes, the farther from the exact mean (docs/method.md has figures).
 
     Args:
         field: Of what the smooth part of f(z) leaves unexplained.

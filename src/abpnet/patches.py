@@ -19,13 +19,16 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from abpnet.baselines.inpainting import fill_smoothly
+from abpnet.disk import Rows
 from abpnet.errors import InputError
+from abpnet.observations import Complete, Observation, unmasked
 from abpnet.whitening import is_pixelwise
 
 __all__ = [
     "SIDE",
     "Drawn",
     "PatchField",
+    "check_pixels",
     "conditional_draw",
     "conditional_mean",
     "cut",
@@ -47,7 +50,11 @@ MOST_PATCHES, PATCHES_PER_KIND, MOST_KINDS, ROUNDS = 30_000, 500, 40, 3
 SHARE_FLAT, SHARE_WEAK = 0.2, 1 / 3
 # Patches that the covariance of all kinds counts for in that of each, and white noise relative to the mean variance.
 PRIOR_PATCHES, WHITE = 30, 1e-3
-# Patches handled at once while learning.
+# Of the largest variance in any direction, the least in another that float32 can still factorise.
+LEAST_SHARE = 2e-6
+# Where residuals vary less than this, or not at all, such as along colours of grey images, they are taken for this.
+SMALLEST_VARIANCE = 1e-6
+# Patches, or images, handled at once while learning.
 AT_ONCE = 500
 
 
@@ -96,6 +103,24 @@ def pixels_of(observed: Bool[Tensor, "#n #c h w"], shape: Sequence[int]) -> Bool
             "residuals='patches' needs pixels that are observed in all channels or in none; choose 'kriged'"
         )
     return observed[:, :1]
+
+
+def check_pixels(y: Rows, observation: Observation) -> None:
+    """Refuse images that have no field of patches, before time is spent on learning from them; others need none.
+
+    Args:
+        y: (n, *measured) observations.
+        observation: How they came about.
+
+    Raises:
+        InputError: If some pixels were observed in some channels and not in others.
+    """
+    if y.dim() != 4 or not isinstance(unmasked(observation), Complete):
+        return
+    for rows in torch.arange(len(y)).split(AT_ONCE):
+        observed = observation.select(rows).observed
+        if observed is not None:
+            pixels_of(observed, (len(rows), *y.shape[1:]))
 
 
 def smooth(signal: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
@@ -157,8 +182,10 @@ def _given(
 def _solid(covariances: Float[Tensor, "k c p p"], noise: float) -> tuple[Tensor, Tensor]:
     """Covariances without directions that do not vary, and their Cholesky factors."""
     values, vectors = torch.linalg.eigh(covariances)
-    solid = (vectors * values.clamp(min=noise).unsqueeze(-2)) @ vectors.mT
-    return solid, torch.linalg.cholesky(solid)
+    values = torch.maximum(values, (LEAST_SHARE * values[..., -1:]).clamp(min=noise))
+    solid = (vectors * values.unsqueeze(-2)) @ vectors.mT
+    # In rows, as they come back from files: products of columns are rounded otherwise.
+    return solid.contiguous(), torch.linalg.cholesky(solid).contiguous()
 
 
 def _directions(patches: Float[Tensor, "m p"], n_kinds: int, generator: torch.Generator) -> Int[Tensor, "m"]:
@@ -185,7 +212,7 @@ def _mixture(
 ) -> PatchField:
     """The field with the mean products of each kind, held by those of all patches where there are few."""
     strength = sums.diagonal(dim1=2, dim2=3).mean(2) / counts.clamp(min=1)[:, None]
-    usual = whole.diagonal(dim1=1, dim2=2).mean(1)
+    usual = whole.diagonal(dim1=1, dim2=2).mean(1).clamp(min=SMALLEST_VARIANCE)
     held = whole * (strength / usual)[:, :, None, None]
     mean = (sums + PRIOR_PATCHES * held) / (counts + PRIOR_PATCHES)[:, None, None, None]
     covariances, roots = _solid(mean, float(WHITE * usual.mean()))
@@ -212,7 +239,9 @@ def fit(
     side = min(SIDE, *y.shape[2:])
     whole = fill_smoothly(y, observed) - smooth(signal)
     seen_pixels = whole.transpose(0, 1)[:, observed[:, 0]]
-    colours = torch.linalg.eigh(seen_pixels @ seen_pixels.T / seen_pixels.shape[1]).eigenvectors.flip(1)
+    colours = (
+        torch.linalg.eigh(seen_pixels @ seen_pixels.T / max(1, seen_pixels.shape[1])).eigenvectors.flip(1).contiguous()
+    )
     n_places = (y.shape[2] - side + 1) * (y.shape[3] - side + 1)
     n_each = max(1, min(MOST_PATCHES // len(y), n_places))
     parts, masks = [], []
@@ -279,8 +308,8 @@ def conditional_mean(
         observed: Which pixels were observed.
         signal: f(z).
     """
-    mean, filled = smooth(signal), fill_smoothly(y, observed)
-    places, expected = places_of(y.shape, field.side, STRIDE), torch.empty_like(y)
+    mean, filled, stride = smooth(signal), fill_smoothly(y, observed), min(STRIDE, field.side)
+    places, expected = places_of(y.shape, field.side, stride), torch.empty_like(y)
     for index in range(len(y)):
         whole = turn(field, filled[index] - mean[index])
         patches = cut(whole, *places, field.side)

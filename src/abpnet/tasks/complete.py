@@ -108,10 +108,19 @@ class CompleteSettings(ImageSettings):
             of_table.check()
 
     def recipe(self, observed: np.ndarray) -> str:
-        """Name of the recipe; auto = whitened where few pixels, all whole, were observed, else patches or kriged."""
+        """Name of the recipe; auto = whitened where few pixels, all whole, were observed, else patches or kriged.
+
+        Raises:
+            InputError: If the one that was asked for needs whole pixels and some are not, those of new images included.
+        """
+        seen = torch.from_numpy(~np.isnan(observed))
+        whole = is_pixelwise(seen)
+        if self.residuals in ("patches", "whitened") and not whole:
+            raise InputError(
+                f"--residuals {self.residuals} needs pixels that are observed in all channels or in none; choose kriged"
+            )
         if self.residuals == "auto":
-            seen = torch.from_numpy(~np.isnan(observed))
-            if not is_pixelwise(seen):
+            if not whole:
                 return "kriged"
             if float(seen.float().mean()) <= SCARCE:
                 return "whitened"
