@@ -14,6 +14,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import abpnet
 from abpnet import factor_analysis as fa
+from abpnet.arrays import check_count
 from abpnet.estimator import GeneratorNetwork
 from abpnet.networks import LinearNetwork
 from abpnet.priors import fit_mixture
@@ -277,6 +278,13 @@ def test_a_fully_hidden_example_among_others_is_no_harm():
 def test_wrong_numbers_and_shapes_are_named(fitted, call):
     with pytest.raises(ValueError, match="must be"):
         call(fitted)
+
+
+@pytest.mark.parametrize("n", [2.5, True, "3", None])
+def test_counts_are_whole_numbers(n):
+    with pytest.raises(ValueError, match="n_draws must be a whole number of at least 1, got"):
+        check_count("n_draws", n)
+    check_count("n_draws", np.int64(1))
 
 
 def test_half_precision_tensors_come_in(fitted):
