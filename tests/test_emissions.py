@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import distributions
@@ -114,6 +115,15 @@ def test_columns_join_their_blocks():
 def test_settings_that_cannot_be_are_refused(build, named):
     with pytest.raises(ValueError, match=named):
         build()
+
+
+@pytest.mark.parametrize(("kind", "name"), [(Ordinal, "thresholds"), (ChannelGaussian, "noise_stds")])
+def test_settings_may_be_lists_or_arrays(kind, name, types_unchecked):
+    for values in ([0.25, 1], np.array([0.25, 1], np.float32), torch.tensor([0.25, 1])):
+        emission = kind(values)
+        assert emission == kind((0.25, 1.0))
+        assert all(type(value) is float for value in getattr(emission, name))
+        assert emission.log_prob(torch.zeros(2, 2), torch.zeros(2, 2)).isfinite().all()
 
 
 @pytest.mark.parametrize("noise_std", [0.01, 0.3, 2.5])

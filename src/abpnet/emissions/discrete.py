@@ -87,6 +87,7 @@ class Ordinal:
     thresholds: tuple[float, ...]
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "thresholds", tuple(map(float, self.thresholds)))
         bounds = (-torch.inf, *self.thresholds, torch.inf)
         if not self.thresholds or not all(low < high for low, high in pairwise(bounds)):
             raise ValueError(f"thresholds must be finite ascending numbers, at least one; got {self.thresholds}")
