@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from abpnet import priors
 from abpnet.errors import InputError
 from abpnet.estimator import GeneratorNetwork
 from estimators import FAST, images
@@ -34,6 +35,19 @@ def test_a_network_of_ones_own_is_passed_to_load(tmp_path):
     with pytest.raises(InputError, match="network="):
         GeneratorNetwork.load(tmp_path / "model")
     np.testing.assert_array_equal(GeneratorNetwork.load(tmp_path / "model", own).transform(x), estimator.transform(x))
+
+
+@pytest.mark.parametrize("prior", ["half-normal", priors.HeavyTailed(5.0), priors.Autoregression(0.5 * torch.eye(2))])
+def test_a_network_of_ones_own_and_a_prior_of_any_kind_are_saved(tmp_path, prior):
+    sequences = isinstance(prior, priors.Autoregression)
+    latent_dim, flat = ((2, 3), [torch.nn.Flatten()]) if sequences else (6, [])
+    own = torch.nn.Sequential(*flat, torch.nn.Linear(6, 4))
+    x = np.random.default_rng(0).normal(size=(12, 4))
+    estimator = GeneratorNetwork(**FAST | {"latent_dim": latent_dim}, network=own, prior=prior).fit(x)
+    estimator.save(tmp_path / "model")
+    loaded = GeneratorNetwork.load(tmp_path / "model", own)
+    np.testing.assert_array_equal(loaded.transform(x), estimator.transform(x))
+    np.testing.assert_array_equal(loaded.sample(3), estimator.sample(3))
 
 
 def test_a_model_of_another_format_is_refused(fitted, tmp_path):

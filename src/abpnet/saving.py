@@ -110,7 +110,8 @@ def _build(
     if network is None and settings["network"] is None:
         raise InputError(f"{folder}: learned with a network of your own; pass it as load(folder, network=...)")
     learned = build_network(settings["network"]) if network is None else copy.deepcopy(network)
-    if network is not None and settings["prior"] in NON_NEGATIVE:
+    prior = settings["prior"]
+    if network is not None and isinstance(prior, str) and prior in NON_NEGATIVE:
         learned = NonNegative(learned)
     parts = by_part(tensors)
     try:
