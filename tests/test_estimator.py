@@ -19,7 +19,7 @@ from abpnet.estimator import GeneratorNetwork
 from abpnet.networks import LinearNetwork
 from abpnet.priors import fit_mixture
 from abpnet.uncertainty import coverage, credible_interval
-from estimators import FAST, images
+from estimators import FAST, images, mapped
 
 EXPECTED_FAILURES: dict[str, str] = {}
 
@@ -307,6 +307,38 @@ def test_the_emission_is_learned_with_and_kept(tmp_path):
         factors[name] = network.transform(x)
         np.testing.assert_array_equal(loaded.transform(x), factors[name])
     assert np.abs(factors["laplace"] - factors["gaussian"]).mean() > 1e-3
+
+
+METHODS = ["fit", "transform", "reconstruct", "impute", "posterior_samples", "score_samples"]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_data_that_the_emission_cannot_have_made_are_refused(method, tmp_path):
+    rng = np.random.default_rng(0)
+    x = rng.poisson(1.0, (12, 5)).astype(np.float32)
+    net = GeneratorNetwork(**FAST, emission=abpnet.emissions.Poisson()).fit(x)
+    bad = x.copy()
+    bad[7, 2] = -4
+    with pytest.raises(ValueError, match="Poisson expects whole numbers from 0 on, got -4"):
+        getattr(net, method)(bad)
+    if method in ("fit", "transform"):
+        with pytest.raises(ValueError, match=r"X\[7\]: Poisson expects whole numbers from 0 on, got -4"):
+            getattr(net, method)(mapped(tmp_path / "bad.npy", bad))
+    bad[7, 2] = np.nan
+    assert getattr(net, method)(bad) is not None
+
+
+def test_impossible_data_under_a_mask_are_not_looked_at():
+    x = np.random.default_rng(0).poisson(1.0, (12, 5)).astype(np.float32)
+    seen = np.arange(60).reshape(12, 5) % 7 > 0
+    nets = [
+        GeneratorNetwork(**FAST, emission=abpnet.emissions.Poisson()).fit(
+            np.where(seen, x, junk), observation=abpnet.Mask(seen)
+        )
+        for junk in (-1.5, np.nan, 1e30)
+    ]
+    for net in nets[1:]:
+        np.testing.assert_array_equal(net.latents_, nets[0].latents_)
 
 
 def test_max_seconds_stops():
