@@ -6,9 +6,10 @@
 Learns from the first three quarters of each clip and foretells every frame of the rest from those before it: from the
 last one alone, and from the last eight, whose factors are explained under the motion; and with what the factors leave
 of the last frame taken to stay ("+ rest"). All ways take as many passes over the frames; learning together starts
-halfway at what two steps have by then. Two steps are taken twice, with noise that is learned and with the noise that
-learning together has. `--share` takes only so much of each clip, so that settings can be chosen without a look at the
-frames that are foretold in the end. Errors: root mean square and mean absolute, in thousandths of the dynamic range.
+halfway at what two steps have by then, under an auto-regression and under a recurrence. Two steps are taken twice, with
+noise that is learned and with the noise that learning together has. `--share` takes only so much of each clip, so that
+settings can be chosen without a look at the frames that are foretold in the end. Errors: root mean square and mean
+absolute, in thousandths of the dynamic range.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ from abpnet.baselines.linear_dynamics import fit_linear_dynamics
 from abpnet.data.videos import load_clip
 from abpnet.dynamic_textures import infer_paths, pieces
 from abpnet.explaining import linear_start, regress
+from abpnet.memory import HIDDEN_DIM
 from abpnet.motion import SEEN_BEFORE, foretell, join, track
+from abpnet.priors import Recurrence
 from abpnet.recipes import RECIPES
 from abpnet.tasks.video import JOINT_NOISE_STD
 
@@ -95,17 +98,20 @@ def predictions(arguments: argparse.Namespace, frames: np.ndarray, n_known: int)
         ways |= {f"{name}; {how}": frames for how, frames in told.items()}
     together = join(halfway.model_.network, infer_paths(halfway, known)[0])
     start = pieces(together.path.numpy())
-    learned = estimator(
-        arguments,
-        n - n // 2,
-        latent_dim=start.shape[1:],
-        network=together.network,
-        prior=together.prior,
-        noise_std=JOINT_NOISE_STD,
-        recipe="motion",
-    ).fit(pieces(known), start=start)
-    told = foretold(learned.model_, torch.from_numpy(infer_paths(learned, known)[0]).float(), frames, n_known)
-    return ways | {f"together; {how}": frames for how, frames in told.items()}
+    recurrence = Recurrence(together.prior, HIDDEN_DIM, torch.Generator().manual_seed(arguments.seed))
+    for name, prior in (("together", together.prior), ("together, recurrent", recurrence)):
+        learned = estimator(
+            arguments,
+            n - n // 2,
+            latent_dim=start.shape[1:],
+            network=together.network,
+            prior=prior,
+            noise_std=JOINT_NOISE_STD,
+            recipe="motion",
+        ).fit(pieces(known), start=start)
+        told = foretold(learned.model_, torch.from_numpy(infer_paths(learned, known)[0]).float(), frames, n_known)
+        ways |= {f"{name}; {how}": frames for how, frames in told.items()}
+    return ways
 
 
 def main() -> None:

@@ -26,3 +26,19 @@ def assert_mean(chains: np.ndarray, expected: float, least_effective: float = 10
     assert abs(chains.mean() - expected) < SIGMAS * standard_error, (
         f"mean {chains.mean():.5f}, expected {expected:.5f}, standard error {standard_error:.5f}"
     )
+
+
+def assert_stationary_moments(paths: np.ndarray, mean: np.ndarray, covariance: np.ndarray) -> None:
+    """Paths (length, n, d) have this mean and covariance, up to twice 5 standard errors.
+
+    Twice, where the process got its moments from simulated paths as well.
+    """
+    deviations = paths - mean
+    for i in range(len(mean)):
+        error = deviations[..., i].std() / np.sqrt(effective_sample_size(deviations[..., i]))
+        assert abs(deviations[..., i].mean()) < 2 * SIGMAS * error
+        for j in range(len(mean)):
+            product = deviations[..., i] * deviations[..., j]
+            error = product.std() / np.sqrt(effective_sample_size(product))
+            assert error < 0.1 * np.sqrt(covariance[i, i] * covariance[j, j])
+            assert abs(product.mean() - covariance[i, j]) < 2 * SIGMAS * error

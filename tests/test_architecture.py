@@ -9,7 +9,7 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "abpnet"
 # From the ground up; modules on one floor do not import one another.
 FLOORS = [
-    {"errors", "chance", "ahead"},
+    {"errors", "chance", "ahead", "memory"},
     {"student", "positions", "parallel", "convergence", "uncertainty", "emissions.protocol", "priors.protocol"},
     {
         "emissions.noise",
@@ -19,7 +19,7 @@ FLOORS = [
         "priors.sequences",
         "priors.mixture",
     },
-    {"emissions.learned"},
+    {"emissions.learned", "priors.recurrence"},
     {
         "priors",
         "emissions",

@@ -40,11 +40,17 @@ def test_what_was_described_is_built_again(part):
     assert build(json.loads(json.dumps(describe(part)))) == part
 
 
-def test_of_an_autoregression_the_weights_are_left_to_the_state():
+@pytest.mark.parametrize("recurrent", [False, True])
+def test_of_motion_the_weights_are_left_to_the_state(recurrent):
     prior = priors.Autoregression(torch.diag(torch.tensor([0.5, 0.9])))
+    if recurrent:
+        prior = priors.Recurrence(prior, 3, torch.Generator().manual_seed(0))
+        torch.nn.init.ones_(prior.memory.readout.weight)
     built = build(json.loads(json.dumps(describe(prior))))
     built.load_state_dict(prior.state_dict())
-    assert torch.equal(built.transition, prior.transition)
+    z = torch.randn(2, 2, 5, generator=torch.Generator().manual_seed(1))
+    assert type(built) is type(prior)
+    assert torch.equal(built.expected_next(z), prior.expected_next(z))
 
 
 def test_numpy_scalars_are_described_as_plain_numbers():

@@ -35,6 +35,7 @@ EMISSIONS = {
 PRIORS = {
     **{name: name for name in (*priors.PRIORS, "exponential", "half-normal")},
     "auto-regression": priors.Autoregression(0.5 * torch.eye(2)),
+    "recurrence": priors.Recurrence(priors.Autoregression(0.5 * torch.eye(2)), 3, torch.Generator().manual_seed(0)),
     "mixture": priors.Mixture(
         torch.tensor([0.5, 0.5]).log(), torch.tensor([[-0.8] * 4, [0.8] * 4]), 0.6 * torch.eye(4).expand(2, 4, 4)
     ),
@@ -42,7 +43,7 @@ PRIORS = {
 
 
 def network(prior):
-    if prior != "auto-regression":
+    if prior not in ("auto-regression", "recurrence"):
         return 4, VectorNetwork(4, (COLUMNS,), width=16)
     return (2, LENGTH), nn.Sequential(FrameByFrame(VectorNetwork(2, (COLUMNS // LENGTH,), width=16)), nn.Flatten())
 

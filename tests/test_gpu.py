@@ -13,6 +13,7 @@ from abpnet.inference import langevin, precondition
 from abpnet.learning import alternate, begin
 from abpnet.networks import LinearNetwork, ObjectNetwork, initialise
 from abpnet.observations import Mask, Projection
+from abpnet.priors import Autoregression, Recurrence
 from abpnet.recipes import RECIPES
 from abpnet.recording import WARM_UPS, Recorded
 from moments import assert_mean
@@ -189,3 +190,17 @@ def test_what_stands_under_a_mask_changes_nothing():
             next(iterations)
         states.append(state.latents.values)
     assert torch.equal(*states)
+
+
+def test_a_recurrent_prior_says_the_same_and_has_a_gradient_in_evaluation_mode():
+    prior = Recurrence(Autoregression(0.5 * torch.eye(3)), 5, torch.Generator().manual_seed(0)).eval()
+    torch.nn.init.normal_(prior.memory.readout.weight, generator=torch.Generator().manual_seed(1))
+    z = torch.randn(4, 3, 9, generator=torch.Generator().manual_seed(2), requires_grad=True)
+    log_prob = prior.log_prob(z)
+    (gradient,) = torch.autograd.grad(log_prob.sum(), z)
+    there = z.detach().cuda().requires_grad_()
+    moved = prior.cuda()
+    torch.testing.assert_close(moved.log_prob(there).cpu(), log_prob, rtol=1e-4, atol=1e-4)
+    (gradient_there,) = torch.autograd.grad(moved.log_prob(there).sum(), there)
+    torch.testing.assert_close(gradient_there.cpu(), gradient, rtol=1e-4, atol=1e-4)
+    assert moved.sample((2, 3, 9), on_gpu()).is_cuda

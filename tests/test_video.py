@@ -21,6 +21,7 @@ from abpnet.networks import SpaceTimeNetwork, initialise
 from commands import run
 
 TINY = ["--size", "16", "--width", "16", "--limit", "48", "--latent-dim", "3", "--precision", "float32"]
+TOGETHER = ["--motion", "joint", "--transition", "recurrent"]
 FAST = [*TINY, "--max-iter", "2", "--frames", "40"]
 
 
@@ -68,7 +69,7 @@ def test_frames_of_the_model_can_be_sampled(finished, tmp_path):
 
 @pytest.mark.parametrize(
     "option",
-    [["--network", "spacetime"], ["--transition", "recurrent"], ["--order", "2"], ["--motion", "joint"]],
+    [["--network", "spacetime"], ["--transition", "recurrent"], ["--order", "2"], ["--motion", "joint"], TOGETHER],
     ids=str,
 )
 def test_other_transitions_and_networks(tmp_path, option):
@@ -137,7 +138,7 @@ BAD = {
     "noise": (["--noise-std", "nan"], "--noise-std"),
     "clips together": (["--motion", "joint", "--network", "spacetime"], "--network frames"),
     "order 2 together": (["--motion", "joint", "--order", "2"], "--order 1"),
-    "recurrent together": (["--motion", "joint", "--transition", "recurrent"], "--transition linear"),
+    "recurrent clips": ([*TOGETHER, "--network", "spacetime"], "--network frames"),
     "no pass together": (["--motion", "joint", "--max-iter", "1"], "--max-iter"),
 }
 
@@ -166,9 +167,9 @@ def test_files_that_cannot_be_learned_from(tmp_path, capsys):
         assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("motion", ["two-step", "joint"])
+@pytest.mark.parametrize("motion", [[], TOGETHER], ids=["two steps", "together"])
 def test_interrupted_and_resumed_equals_uninterrupted(tmp_path, motion):
-    arguments = ["builtin:waves", *TINY, "--max-iter", "40", "--frames", "20", "--no-baselines", "--motion", motion]
+    arguments = ["builtin:waves", *TINY, "--max-iter", "40", "--frames", "20", "--no-baselines", *motion]
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     assert run("video", *arguments, "--out", whole) == 0
     code = "from abpnet.cli import main; main()"
@@ -190,3 +191,9 @@ def test_interrupted_and_resumed_equals_uninterrupted(tmp_path, motion):
     assert all(torch.equal(first[name], second[name]) for name in first)
     one, other = (load_clip(folder / "synthesis.gif").frames for folder in (whole, stopped))
     assert np.abs(one - other).max() < 0.02
+
+
+def test_a_synthesis_may_be_shorter_than_what_is_shown_of_it(tmp_path):
+    out = tmp_path / "out"
+    assert run("video", "builtin:waves", *FAST, "--frames", "3", "--no-baselines", "--out", out) == 0
+    assert (out / "frames.png").is_file()

@@ -6,7 +6,6 @@ from dataclasses import fields
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from abpnet import emissions, priors
@@ -33,21 +32,23 @@ KINDS: dict[str, type[Any]] = {
         priors.StandardNormal,
     )
 }
+# Those that are learned: of them only the size is described, the weights are in the state of their model.
+LEARNED: dict[str, type[Any]] = {kind.__name__: kind for kind in (priors.Autoregression, priors.Recurrence)}
 
 
 def describe(value: Any) -> Any:
     """What `build` needs to build a prior or an emission of this package anew.
 
-    Of an `Autoregression`, the weights of which are in its `state`, only the size; of a `Mixture` only the name.
+    Of a `Mixture`, the tensors of which are in its `state`, only the name.
 
     Raises:
         TypeError: If it, or a part of it, is a class of the caller's own.
     """
     kind = type(value).__name__
-    if isinstance(value, priors.Autoregression):
-        return {"kind": kind, "latent_dim": len(value.coupling)}
-    if isinstance(value, priors.Mixture):
+    if type(value) is priors.Mixture:
         return {"kind": kind}
+    if LEARNED.get(kind) is type(value):
+        return {"kind": kind} | value.size
     if KINDS.get(kind) is not type(value):
         raise TypeError(f"{kind} is none of abpnet's priors and emissions")
     names = value._fields if isinstance(value, Block) else [field.name for field in fields(value)]
@@ -77,16 +78,16 @@ def build(description: dict[str, Any], tensors: dict[str, Tensor] | None = None)
 
     Args:
         description: What was said.
-        tensors: The `state` of a prior, without which there is no `Mixture`; an `Autoregression` loads it itself.
+        tensors: The `state` of a prior, without which there is no `Mixture`; one that is learned loads it itself.
 
     Raises:
         KeyError, TypeError, ValueError: If that is damaged.
     """
     settings = {name: _part(value) for name, value in description.items() if name != "kind"}
-    if description["kind"] == "Autoregression":
-        return priors.Autoregression(torch.zeros(settings["latent_dim"], settings["latent_dim"]))
     if description["kind"] == "Mixture":
         return priors.Mixture(**tensors or {})
+    if description["kind"] in LEARNED:
+        return LEARNED[description["kind"]].of_size(**settings)
     return KINDS[description["kind"]](**settings)
 
 

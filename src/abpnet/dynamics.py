@@ -16,6 +16,7 @@ from scipy import linalg
 __all__ = [
     "VectorAutoregression",
     "fit_autoregression",
+    "matching",
     "matching_map",
     "matrix_power",
     "moments",
@@ -177,6 +178,15 @@ def matching_map(covariance: Float[np.ndarray, "d d"], wanted: Float[np.ndarray,
     """
     root, inverse = matrix_power(covariance, 0.5), matrix_power(covariance, -0.5)
     return inverse @ matrix_power(root @ wanted @ root, 0.5) @ inverse
+
+
+def matching(
+    simulated: Sequence[Float[np.ndarray, "_ d"]], segments: Sequence[Float[np.ndarray, "_ d"]]
+) -> tuple[Float[np.ndarray, "d"], Float[np.ndarray, "d d"]]:
+    """m and L with which `m + L s` has mean and covariance of the segments, for states s as the simulated ones are."""
+    (mean, covariance), (wanted_mean, wanted) = moments(simulated), moments(segments)
+    change = matching_map(covariance, wanted)
+    return wanted_mean - change @ mean, change
 
 
 def stationary_autoregression(segments: Sequence[Float[np.ndarray, "_ d"]], order: int = 1) -> VectorAutoregression:

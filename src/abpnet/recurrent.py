@@ -11,11 +11,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from abpnet.dynamics import matching_map, matrix_power, moments, stationary_autoregression
+from abpnet.dynamics import matching, matrix_power, stationary_autoregression
+from abpnet.memory import HIDDEN_DIM, Memory
 
 __all__ = ["RecurrentProcess", "RecurrentTransition", "fit_recurrent"]
 
-HIDDEN_DIM, LEARNING_RATE, WEIGHT_DECAY = 32, 1e-2, 1e-2
+LEARNING_RATE, WEIGHT_DECAY = 1e-2, 1e-2
 # Of each segment the last fifth is kept back; learning stops where it is foretold best.
 KEPT_BACK, MOST_STEPS = 0.2, 300
 # Independent paths and their length, from which the stationary moments are told.
@@ -23,9 +24,7 @@ N_PATHS, PATH_LENGTH, BURN_IN = 64, 400, 100
 
 
 class RecurrentTransition(nn.Module):
-    """`E[z_{t+1} | z_1 ... z_t] = A z_t + B h_t`, `h_t = GRU(z_t, h_{t-1})`, for factors of mean 0.
-
-    Every entry of h lies in (-1, 1) and A is stable, so no path ever blows up, whatever the weights.
+    """`E[z_{t+1} | z_1 ... z_t] = A z_t + B h_t`, `h_t = GRU(z_t, h_{t-1})`, for factors of mean 0 (see `Memory`).
 
     Args:
         transition: A, of spectral radius below 1; not learned.
@@ -37,20 +36,15 @@ class RecurrentTransition(nn.Module):
 
     def __init__(self, transition: Float[Tensor, "d d"], hidden_dim: int, generator: torch.Generator) -> None:
         super().__init__()
-        d = len(transition)
         self.register_buffer("transition", transition)
-        self.memory = nn.GRU(d, hidden_dim, batch_first=True)
-        self.readout = nn.Linear(hidden_dim, d, bias=False)
-        for weight in self.memory.parameters():
-            nn.init.uniform_(weight, -(hidden_dim**-0.5), hidden_dim**-0.5, generator=generator)
-        nn.init.zeros_(self.readout.weight)
+        self.memory = Memory(len(transition), hidden_dim, generator)
 
     def forward(
         self, z: Float[Tensor, "n t d"], hidden: Float[Tensor, "1 n hidden"] | None = None
     ) -> tuple[Float[Tensor, "n t d"], Float[Tensor, "1 n hidden"]]:
         """Expected factors after each of those given, and the state of memory."""
-        states, hidden = self.memory(z, hidden)
-        return z @ self.transition.T + self.readout(states), hidden
+        moved, hidden = self.memory(z, hidden)
+        return z @ self.transition.T + moved, hidden
 
 
 @dataclass(frozen=True)
@@ -144,7 +138,5 @@ def fit_recurrent(segments: Sequence[Float[np.ndarray, "_ d"]], generator: torch
     innovation = residuals.T @ residuals / len(residuals)
     rng = np.random.default_rng(int(torch.randint(2**31, (1,), generator=generator)))
     paths = _paths(best, innovation, N_PATHS, PATH_LENGTH, rng)
-    mean, covariance = moments([path.reshape(-1, len(process.mean)) for path in [paths]])
-    target_mean, target = moments(segments)
-    change = matching_map(covariance, target)
-    return RecurrentProcess(best, target_mean - change @ mean, change, innovation, min(errors) / errors[0])
+    mean, change = matching([paths.reshape(-1, len(process.mean))], segments)
+    return RecurrentProcess(best, mean, change, innovation, min(errors) / errors[0])

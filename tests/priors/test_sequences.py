@@ -62,3 +62,11 @@ def test_maximum_likelihood_finds_the_motion(transition):
 def test_what_grows_is_refused():
     with pytest.raises(ValueError, match=r"singular values below 1, got 1\.2"):
         Autoregression(1.2 * torch.eye(2))
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (2, 3, 4), (2, 2, 4, 1)])
+def test_sequences_of_other_factors_are_refused(shape):
+    prior = Autoregression(torch.zeros(2, 2))
+    for use in (lambda: prior.sample(shape, torch.Generator()), lambda: prior.check(shape)):
+        with pytest.raises(ValueError, match=r"needs latent_dim=\(2, length\)"):
+            use()

@@ -11,6 +11,9 @@ from abpnet.dynamics import VectorAutoregression, fit_autoregression, stabilise,
 
 __all__ = ["LinearDynamicSystem", "fit_linear_dynamics", "n_components_of"]
 
+# Components that vary so little beside the first are rounding, which moves in no way.
+SMALLEST = 1e-5
+
 
 @dataclass(frozen=True)
 class LinearDynamicSystem:
@@ -50,16 +53,17 @@ def fit_linear_dynamics(
 
     Args:
         frames: In the order of time.
-        latent_dim: Number of components d, less than n.
+        latent_dim: Number of components d, less than n; of a clip that holds fewer, such as a periodic one, these.
         order: Of the auto-regression.
         least_squares: Fit it by least squares as they do, roots of modulus above 1 - 1/n moved to that; otherwise by
             `stationary_autoregression`, as ours is.
     """
     mean = frames.mean(0)
     flat = (frames - mean).reshape(len(frames), -1)
-    _, _, components = np.linalg.svd(flat, full_matrices=False)
-    z = (flat @ components[:latent_dim].T).astype(np.float64)
-    pictures = components[:latent_dim].reshape(latent_dim, *mean.shape)
+    _, scales, components = np.linalg.svd(flat, full_matrices=False)
+    components = components[: max(1, int((scales[:latent_dim] > SMALLEST * scales[0]).sum()))]
+    z = (flat @ components.T).astype(np.float64)
+    pictures = components.reshape(-1, *mean.shape)
     if least_squares:
         process = stabilise(fit_autoregression([z], order), 1 - 1 / len(frames))
     else:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from abpnet.priors.factors import DoubleExponential, HeavyTailed, SpikeAndSlab, StandardNormal
 from abpnet.priors.mixture import Mixture, fit_mixture
-from abpnet.priors.protocol import Prior
+from abpnet.priors.protocol import Motion, Prior
+from abpnet.priors.recurrence import Recurrence
 from abpnet.priors.sequences import Autoregression
 
 __all__ = [
@@ -17,7 +18,9 @@ __all__ = [
     "DoubleExponential",
     "HeavyTailed",
     "Mixture",
+    "Motion",
     "Prior",
+    "Recurrence",
     "SpikeAndSlab",
     "StandardNormal",
     "fit_mixture",

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["Prior"]
+__all__ = ["Motion", "Prior"]
 
 
 @runtime_checkable
@@ -22,4 +22,18 @@ class Prior(Protocol):
 
     def sample(self, shape: Sequence[int], generator: torch.Generator) -> Tensor:
         """Latent factors of the given shape, the first axis counting examples."""
+        ...
+
+
+@runtime_checkable
+class Motion(Prior, Protocol):
+    """A prior of sequences that also says what is to be expected next."""
+
+    @property
+    def latent_dim(self) -> int:
+        """Factors of each state."""
+        ...
+
+    def expected_next(self, z: Float[Tensor, "n d length"]) -> Float[Tensor, "n d length"]:
+        """`E[z_(t+1) | z_1 ... z_t]` for each t."""
         ...

@@ -38,7 +38,7 @@ class TableImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     Each row is `y ~ p(y | f(z))`, `z ~ N(0, I)`, with a network f and for each column the emission of its kind; learned
     by alternating back-propagation from the observed cells alone. Missing numbers become their posterior mean,
     categories the most probable one, grades and counts the whole number closest to their mean. A category of which the
-    networks predicted fewer of the cells held back than its most frequent value would have becomes that value.
+    networks predicted no more of the cells held back than its most frequent value would have becomes that value.
 
     Pandas data frames come back as such, with their types; arrays hold numbers.
 

@@ -217,18 +217,19 @@ class TableLearning:
         return {name: _mean(found) for name, found in errors.items()}
 
     def told_worse(self) -> dict[Hashable, int]:
-        """Categories of which the networks predict fewer cells held back than their most frequent level; its place."""
+        """Categories of which the networks predict no more cells held back than the most frequent level; its place."""
         gains = dict.fromkeys((column for column in self.table.columns if column.kind == "category"), 0)
-        usual = {}
+        usual, tried = {}, dict.fromkeys(gains, False)
         for column in gains:
             seen = self.matrix[~np.isnan(self.matrix[:, column.first]), column.span]
             usual[column] = int(np.bincount(column.places(seen)).argmax())
         for rows, guess, cells in self._guesses(self.best.networks):
             for column in gains:
                 where = cells[:, column.first]
+                tried[column] |= bool(where.any())
                 right, told = (column.places(values[where, column.span]) for values in (rows, guess))
                 gains[column] += int(np.sum(told == right)) - int(np.sum(right == usual[column]))
-        return {column.name: usual[column] for column, gain in gains.items() if gain < 0}
+        return {column.name: usual[column] for column, gain in gains.items() if tried[column] and gain <= 0}
 
     # ---- checkpoints ----
 

@@ -109,7 +109,7 @@ def _pictures(
     rows = {"original": clip.frames} | {m.name: frames for m, frames in zip(methods, syntheses, strict=True)}
     shortest = min(len(frames) for frames in rows.values())
     step = max(1, min(round(SECONDS_SHOWN * clip.frame_rate), shortest) // SHOWN)
-    strip = {name: frames[: SHOWN * step : step][:SHOWN] for name, frames in rows.items()}
+    strip = {name: frames[:shortest:step][:SHOWN] for name, frames in rows.items()}
     scale = max(1, 64 // clip.frames.shape[-1])
     figures.save_picture(folder.path / "frames.png", figures.rows_of_images(strip, scale))
     segment = min(SEGMENT, shortest)

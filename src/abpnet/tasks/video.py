@@ -10,12 +10,15 @@ import torch
 import tyro
 
 from abpnet.baselines.linear_dynamics import LinearDynamicSystem, fit_linear_dynamics, n_components_of
+from abpnet.chance import seed_for
 from abpnet.data.videos import Clip, load_clip
 from abpnet.dynamic_textures import DynamicTexture, infer_paths, learn_motion, pieces
 from abpnet.errors import InputError
 from abpnet.estimator_settings import SMALLEST_NOISE
+from abpnet.memory import HIDDEN_DIM
 from abpnet.motion import join, process_of
 from abpnet.networks import FRAMES_PER_POSITION, FrameNetwork, SpaceTimeNetwork
+from abpnet.priors import Motion, Recurrence
 from abpnet.progress import show_stage
 from abpnet.runs import RunFolder
 from abpnet.tasks.session import LearningSettings, check_number, learn, load_model, new_network, run_part
@@ -41,6 +44,7 @@ class VideoSettings(LearningSettings):
       abpnet video builtin:waves --latent-dim 10 --max-seconds 30 --out runs/waves
       abpnet video fire.gif --transition recurrent --frames 1000 --out runs/fire
       abpnet video sea.mp4 --motion joint --out runs/sea
+      abpnet video sea.mp4 --motion joint --transition recurrent --out runs/sea-recurrent
     """
 
     source: Annotated[str, tyro.conf.Positional]
@@ -90,12 +94,12 @@ class VideoSettings(LearningSettings):
         check_number("--noise-std", self.noise_std, SMALLEST_NOISE, 1 / SMALLEST_NOISE)
         if self.motion == "joint":
             check_number("--max-iter", self.max_iter, 2)
-            needed = {"network": "frames", "transition": "linear", "order": 1}
+            needed = {"network": "frames", "order": 1}
             for name, value in needed.items():
                 if getattr(self, name) != value:
                     raise InputError(
-                        f"--motion joint learns frames under an auto-regression of order 1; it needs --{name} {value}, "
-                        f"got {getattr(self, name)}"
+                        f"--motion joint learns frames under a motion of order 1; it needs --{name} {value}, got "
+                        f"{getattr(self, name)}"
                     )
 
 
@@ -137,18 +141,22 @@ def _learned_together(settings: VideoSettings, clip: Clip, folder: RunFolder) ->
     assert isinstance(alone.model_.network, FrameNetwork)
     with show_stage("learning how the factors move"):
         together = join(alone.model_.network, infer_paths(alone, clip.frames)[0])
+    prior: Motion = together.prior
+    if settings.transition == "recurrent":
+        prior = Recurrence(together.prior, HIDDEN_DIM, torch.Generator().manual_seed(seed_for("memory", settings.seed)))
     examples, start = pieces(clip.frames), pieces(together.path.numpy())
     network = new_network(
         replace(settings, max_iter=settings.max_iter - n_first, max_seconds=seconds),
         latent_dim=start.shape[1:],
         network=together.network,
-        prior=together.prior,
+        prior=prior,
         noise_std=JOINT_NOISE_STD,
         recipe="motion",
     )
     learned = learn(network, examples, folder, title="learning frames and motion together", start=start)
     with show_stage("inferring the factors"):
-        return DynamicTexture(learned, infer_paths(learned, clip.frames), process_of(learned.model_.prior))
+        paths = infer_paths(learned, clip.frames)
+        return DynamicTexture(learned, paths, process_of(learned.model_, paths))
 
 
 def _texture(settings: VideoSettings, clip: Clip, folder: RunFolder) -> DynamicTexture:
