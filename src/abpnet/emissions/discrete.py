@@ -22,6 +22,8 @@ __all__ = ["Bernoulli", "Categorical", "Ordinal", "Poisson"]
 FARTHEST_STDS, FARTHEST = 12.0, 40.0
 # Above this logarithm of a rate the energy of a count rises along a line: no step of a chain makes it infinite.
 LARGEST_LOG_RATE = 20.0
+# Categories that a refusal shows.
+SHOWN = 8
 
 
 def _refuse(name: str, bad: Tensor, y: Tensor, observed: Tensor | None, expected: str) -> None:
@@ -74,7 +76,8 @@ class Categorical:
         if len(wrong):
             raise ValueError(
                 f"Categorical expects a single 1 among zeros along axis {self.axis}, or all of them hidden, got "
-                + ", ".join(f"{value:g}" for value in wrong[0])
+                + ", ".join(f"{value:g}" for value in wrong[0][:SHOWN])
+                + (", ..." if wrong.shape[1] > SHOWN else "")
             )
 
     def log_prob(self, y: Float[Tensor, "n *shape"], x: Float[Tensor, "n *shape"]) -> Float[Tensor, "n *shape"]:
