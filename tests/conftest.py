@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import jaxtyping
 import numpy as np
 import pytest
 from jaxtyping import install_import_hook
@@ -13,6 +14,12 @@ UNCHECKED = {"abpnet.estimator", "abpnet.recipes", "abpnet.tables.imputer"}
 
 modules = {".".join(path.relative_to(SOURCE).with_suffix("").parts) for path in SOURCE.rglob("*.py")}
 install_import_hook(sorted(name for name in modules - UNCHECKED if "__" not in name), "beartype.beartype")
+
+
+@pytest.fixture
+def types_unchecked(monkeypatch):
+    """Arguments of wrong types come in, as they do where no test is running."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
 
 
 @pytest.fixture(scope="session")

@@ -3,11 +3,12 @@
 import json
 from dataclasses import dataclass
 
+import numpy as np
 import pytest
 import torch
 
 from abpnet import emissions, priors
-from abpnet.descriptions import build, describe
+from abpnet.descriptions import build, describe, plain, state
 from abpnet.emissions import Block
 
 EMISSIONS = [
@@ -50,6 +51,20 @@ def test_of_motion_the_weights_are_left_to_the_state(recurrent):
     z = torch.randn(2, 2, 5, generator=torch.Generator().manual_seed(1))
     assert type(built) is type(prior)
     assert torch.equal(built.expected_next(z), prior.expected_next(z))
+
+
+def test_numpy_scalars_are_described_as_plain_numbers():
+    assert describe(emissions.StudentT(np.float64(0.5), df=np.float64(5))) == describe(emissions.StudentT(0.5, df=5.0))
+    described = plain({"sizes": (np.int64(4), 2), "share": np.float32(0.5), "flag": np.bool_(True), "none": None})
+    assert json.loads(json.dumps(described)) == {"sizes": [4, 2], "share": 0.5, "flag": True, "none": None}
+
+
+def test_of_a_mixture_the_tensors_are_left_to_the_state():
+    prior = priors.Mixture(torch.tensor([0.5, 0.5]).log(), torch.eye(2), torch.eye(2).expand(2, 2, 2))
+    built = build(json.loads(json.dumps(describe(prior))), state(prior))
+    z = torch.randn(5, 2, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(built.log_prob(z), prior.log_prob(z))
+    assert all(tensor.is_contiguous() for tensor in state(prior).values())
 
 
 @pytest.mark.parametrize("foreign", [Foreign(), object()], ids=["dataclass", "plain"])

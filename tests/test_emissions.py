@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import distributions
@@ -18,6 +19,7 @@ from abpnet.emissions import (
     Ordinal,
     Poisson,
     StudentT,
+    check_data,
 )
 
 THRESHOLDS = (-1.0, 0.2, 2.5)
@@ -114,6 +116,65 @@ def test_columns_join_their_blocks():
 def test_settings_that_cannot_be_are_refused(build, named):
     with pytest.raises(ValueError, match=named):
         build()
+
+
+NAN = math.nan
+# Data that an emission cannot have made, and what its refusal says.
+IMPOSSIBLE = {
+    "no answer": (Bernoulli(), [[0, 1, 5]], "Bernoulli expects 0 or 1, got 5"),
+    "half an answer": (Bernoulli(), [[0, 1, 0.5]], "Bernoulli expects 0 or 1, got 0.5"),
+    "grade below 0": (Ordinal((-0.5, 0.5)), [[0, 2, -1]], "Ordinal expects whole numbers from 0 to 2, got -1"),
+    "grade too high": (Ordinal((-0.5, 0.5)), [[0, 2, 7]], "Ordinal expects whole numbers from 0 to 2, got 7"),
+    "between grades": (Ordinal((-0.5, 0.5)), [[0, 2, 1.5]], "Ordinal expects whole numbers from 0 to 2, got 1.5"),
+    "count below 0": (Poisson(), [[0, 3, -2]], "Poisson expects whole numbers from 0 on, got -2"),
+    "part of a count": (Poisson(), [[0, 3, 0.25]], "Poisson expects whole numbers from 0 on, got 0.25"),
+    "endless count": (Poisson(), [[0, 3, math.inf]], "Poisson expects whole numbers from 0 on, got inf"),
+    "no category": (Categorical(), [[1, 0, 0], [0, 0, 0]], "Categorical expects a single 1 among .* got 0, 0, 0"),
+    "two categories": (Categorical(), [[1, 0, 1]], "Categorical expects a single 1 among .* got 1, 0, 1"),
+    "plain numbers": (
+        Categorical(),
+        [[0.5, 0.25, 0.25]],
+        "Categorical expects .* got 0.5, 0.25, 0.25",
+    ),
+    "half hidden": (Categorical(), [[0, 1, 0], [0, 1, NAN]], "Categorical expects .* got 0, 1, nan"),
+    "maps": (Categorical(), [[[1, 0], [0, 2], [0, 0]]], "Categorical expects .* got 0, 2, 0"),
+    "columns": (
+        Columns((Block(0, 2, Gaussian()), Block(2, 4, Poisson()))),
+        [[0.5, -3, 1, -1]],
+        "columns 2 to 3: Poisson expects whole numbers from 0 on, got -1",
+    ),
+    "too few columns": (Columns((Block(0, 2, Gaussian()), Block(2, 4, Poisson()))), [[0, 1, 1]], r"expected \(n, 4\)"),
+}
+
+
+@pytest.mark.parametrize("case", IMPOSSIBLE)
+def test_data_that_cannot_be_are_named(case):
+    emission, y, message = IMPOSSIBLE[case]
+    y = torch.tensor(y, dtype=torch.float32)
+    with pytest.raises(ValueError, match=message):
+        check_data(emission, y, ~y.isnan())
+    if not y.isnan().any():
+        with pytest.raises(ValueError, match=message):
+            check_data(emission, y, None)
+
+
+@pytest.mark.parametrize("hidden", [0.0, NAN, 1e30])
+@pytest.mark.parametrize("name", EMISSIONS)
+def test_what_an_emission_makes_passes_its_check_whatever_is_hidden(name, hidden):
+    generator = torch.Generator().manual_seed(0)
+    y = EMISSIONS[name].sample(torch.randn(30, 3, generator=generator), generator)
+    check_data(EMISSIONS[name], y, None)
+    observed = torch.rand(30, 1, generator=generator) < 0.5
+    check_data(EMISSIONS[name], torch.where(observed, y, hidden), observed)
+
+
+@pytest.mark.parametrize(("kind", "name"), [(Ordinal, "thresholds"), (ChannelGaussian, "noise_stds")])
+def test_settings_may_be_lists_or_arrays(kind, name, types_unchecked):
+    for values in ([0.25, 1], np.array([0.25, 1], np.float32), torch.tensor([0.25, 1])):
+        emission = kind(values)
+        assert emission == kind((0.25, 1.0))
+        assert all(type(value) is float for value in getattr(emission, name))
+        assert emission.log_prob(torch.zeros(2, 2), torch.zeros(2, 2)).isfinite().all()
 
 
 @pytest.mark.parametrize("noise_std", [0.01, 0.3, 2.5])

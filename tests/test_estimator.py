@@ -3,6 +3,7 @@ import signal
 import subprocess
 import sys
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,12 +14,15 @@ from sklearn.base import clone
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import abpnet
+from abpnet import emissions
 from abpnet import factor_analysis as fa
+from abpnet.arrays import check_count
 from abpnet.estimator import GeneratorNetwork
 from abpnet.networks import LinearNetwork
 from abpnet.priors import fit_mixture
+from abpnet.recipes import FASTEST_DECAY, RECIPES
 from abpnet.uncertainty import coverage, credible_interval
-from estimators import FAST, images
+from estimators import FAST, images, mapped
 
 EXPECTED_FAILURES: dict[str, str] = {}
 
@@ -279,6 +283,13 @@ def test_wrong_numbers_and_shapes_are_named(fitted, call):
         call(fitted)
 
 
+@pytest.mark.parametrize("n", [2.5, True, "3", None])
+def test_counts_are_whole_numbers(n):
+    with pytest.raises(ValueError, match="n_draws must be a whole number of at least 1, got"):
+        check_count("n_draws", n)
+    check_count("n_draws", np.int64(1))
+
+
 def test_half_precision_tensors_come_in(fitted):
     x = torch.from_numpy(images()).bfloat16()
     torch.testing.assert_close(fitted.transform(x), fitted.transform(x.float()))
@@ -301,6 +312,65 @@ def test_the_emission_is_learned_with_and_kept(tmp_path):
     assert np.abs(factors["laplace"] - factors["gaussian"]).mean() > 1e-3
 
 
+@pytest.mark.parametrize("recipe", ["video", "kriged", "patches", "whitened"])
+def test_gaussian_noise_may_be_passed_as_an_emission(recipe):
+    kinds = ({"noise_std": 0.2}, {"emission": abpnet.Gaussian(0.2)})
+    named, passed = (GeneratorNetwork(**FAST | kind, recipe=recipe).fit(images()) for kind in kinds)
+    np.testing.assert_array_equal(passed.latents_, named.latents_)
+
+
+@pytest.mark.parametrize(("blocks", "junk"), [(False, np.nan), (True, 1e30)])
+def test_noise_of_each_channel_is_learned(blocks, junk):
+    """Columns that hold nothing but noise: as much is learned as there is, by what was observed."""
+    rng, stds = np.random.default_rng(0), (0.5, 2.0)
+    x = (rng.standard_normal((300, 2)) * stds).astype(np.float32)
+    x = np.concatenate([x, rng.poisson(1.0, (300, 1))], 1).astype(np.float32) if blocks else x
+    hidden = rng.random(x.shape) < 0.3
+    noise = emissions.ChannelGaussian((1.0, 1.0))
+    columns = emissions.Columns((emissions.Block(0, 2, noise), emissions.Block(2, 3, emissions.Poisson())))
+    with torch.device("meta"):
+        linear = LinearNetwork(1, x.shape[1:])
+    recipe = replace(RECIPES["default"], learn_noise=True, weight_decay=FASTEST_DECAY)
+    net = GeneratorNetwork(
+        1, network=linear, emission=columns if blocks else noise, recipe=recipe, max_iter=30, verbose=False
+    )
+    net.fit(np.where(hidden, np.float32(junk), x), observation=abpnet.Mask(~hidden))
+    assert emissions.noise_stds(net.model_.emission) == pytest.approx(stds, rel=0.15)
+    assert emissions.noise_stds(net.emission) == (1.0, 1.0), "settings stay as they are"
+
+
+METHODS = ["fit", "transform", "reconstruct", "impute", "posterior_samples", "score_samples"]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_data_that_the_emission_cannot_have_made_are_refused(method, tmp_path):
+    rng = np.random.default_rng(0)
+    x = rng.poisson(1.0, (12, 5)).astype(np.float32)
+    net = GeneratorNetwork(**FAST, emission=emissions.Poisson()).fit(x)
+    bad = x.copy()
+    bad[7, 2] = -4
+    with pytest.raises(ValueError, match="Poisson expects whole numbers from 0 on, got -4"):
+        getattr(net, method)(bad)
+    if method in ("fit", "transform"):
+        with pytest.raises(ValueError, match=r"X\[7\]: Poisson expects whole numbers from 0 on, got -4"):
+            getattr(net, method)(mapped(tmp_path / "bad.npy", bad))
+    bad[7, 2] = np.nan
+    assert getattr(net, method)(bad) is not None
+
+
+def test_impossible_data_under_a_mask_are_not_looked_at():
+    x = np.random.default_rng(0).poisson(1.0, (12, 5)).astype(np.float32)
+    seen = np.arange(60).reshape(12, 5) % 7 > 0
+    nets = [
+        GeneratorNetwork(**FAST, emission=emissions.Poisson()).fit(
+            np.where(seen, x, junk), observation=abpnet.Mask(seen)
+        )
+        for junk in (-1.5, np.nan, 1e30)
+    ]
+    for net in nets[1:]:
+        np.testing.assert_array_equal(net.latents_, nets[0].latents_)
+
+
 def test_max_seconds_stops():
     estimator = GeneratorNetwork(2, max_iter=10**6, max_seconds=1e-9, verbose=False).fit(images())
     assert estimator.n_iter_ <= 1
@@ -320,8 +390,15 @@ def test_max_seconds_stops():
             "prior must be normal, heavy-tailed, double-exponential, sparse, exponential, half-normal or",
         ),
         ({"emission": "cauchy"}, "emission must be gaussian, laplace, student-t or an emission such as"),
-        ({"emission": "laplace", "recipe": "kriged"}, "fields of residuals are Gaussian; emission='laplace' needs"),
-        ({"emission": "laplace", "recipe": "video"}, "learned noise and fields of residuals are Gaussian"),
+        (
+            {"emission": "laplace", "recipe": "kriged"},
+            "fields of residuals need Gaussian noise; emission='laplace' needs",
+        ),
+        ({"emission": emissions.ChannelGaussian((0.3,)), "recipe": "kriged"}, "fields of residuals need Gaussian"),
+        (
+            {"emission": "laplace", "recipe": "video"},
+            "noise is learned of Gaussian, ChannelGaussian and Columns; emission",
+        ),
     ],
 )
 def test_bad_settings_are_named(settings, message):

@@ -1,10 +1,12 @@
 """Explaining with fixed weights: where the search starts is the linear posterior, whatever else is in the batch."""
 
+import numpy as np
 import pytest
 import torch
 
 import abpnet
 from abpnet import factor_analysis as fa
+from abpnet.emissions import Bernoulli
 from abpnet.explaining import BATCH, decode, explain, linear_start, random_starts, regress
 from abpnet.networks import LinearNetwork, auto_network, initialise
 from abpnet.observations import Complete, Mask, Operator, Projection
@@ -197,3 +199,34 @@ def test_conditions_are_one_for_each_example():
     decoder, y, (kind, shift) = conditional_case()
     with pytest.raises(ValueError, match=r"conditions\[1\] must have one row for each of 71 examples, got .*\(3, 40\)"):
         abpnet.infer(decoder, y, latent_shape=(16,), conditions=(kind, shift[:3]))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"n_steps": 0}, "n_steps must be at least 1, got 0"),
+        ({"n_steps": -1}, "n_steps must be at least 1, got -1"),
+        ({"n_steps": 2.5}, "n_steps must be a whole number of at least 1, got 2.5"),
+        ({"start": torch.zeros(4, 4)}, r"start must be \(5, \*\(4,\)\), got \(4, 4\)"),
+        ({"start": torch.zeros(5, 3)}, r"start must be \(5, \*\(4,\)\), got \(5, 3\)"),
+        ({"start": torch.full((5, 4), torch.nan)}, "start must be finite, got nan"),
+        ({"latent_shape": (3,)}, r"the decoder cannot take factors of latent_shape=\(3,\) .*mat1"),
+        ({"y": np.zeros((5, 40), np.float32)}, "y must be a torch.Tensor, got ndarray; pass torch.as_tensor"),
+    ],
+)
+def test_what_cannot_be_inferred_from_is_named(settings, message, types_unchecked):
+    network = initialise(LinearNetwork(4, (40,)), torch.Generator().manual_seed(0))
+    with pytest.raises(ValueError, match=message):
+        abpnet.infer(network, **{"y": torch.zeros(5, 40), "latent_shape": (4,)} | settings)
+
+
+def test_observations_that_the_emission_cannot_have_made_are_not_explained():
+    network = initialise(LinearNetwork(4, (40,)), torch.Generator().manual_seed(0))
+    model = abpnet.GeneratorModel(network, (4,), emission=Bernoulli())
+    y = torch.zeros(5, 40)
+    expected = abpnet.infer(model, y.index_fill(1, torch.tensor(3), torch.nan), n_steps=3)
+    y[:, 3] = 7
+    with pytest.raises(ValueError, match="Bernoulli expects 0 or 1, got 7"):
+        abpnet.infer(model, y, n_steps=3)
+    observed = torch.arange(40) != 3
+    assert torch.equal(abpnet.infer(model, y, observation=Mask(observed[None]), n_steps=3), expected)

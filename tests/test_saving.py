@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from abpnet import priors
+from abpnet.emissions import Block, ChannelGaussian, Columns, Gaussian
 from abpnet.errors import InputError
 from abpnet.estimator import GeneratorNetwork
 from estimators import FAST, images
@@ -35,6 +37,19 @@ def test_a_network_of_ones_own_is_passed_to_load(tmp_path):
     with pytest.raises(InputError, match="network="):
         GeneratorNetwork.load(tmp_path / "model")
     np.testing.assert_array_equal(GeneratorNetwork.load(tmp_path / "model", own).transform(x), estimator.transform(x))
+
+
+@pytest.mark.parametrize("prior", ["half-normal", priors.HeavyTailed(5.0), priors.Autoregression(0.5 * torch.eye(2))])
+def test_a_network_of_ones_own_and_a_prior_of_any_kind_are_saved(tmp_path, prior):
+    sequences = isinstance(prior, priors.Autoregression)
+    latent_dim, flat = ((2, 3), [torch.nn.Flatten()]) if sequences else (6, [])
+    own = torch.nn.Sequential(*flat, torch.nn.Linear(6, 4))
+    x = np.random.default_rng(0).normal(size=(12, 4))
+    estimator = GeneratorNetwork(**FAST | {"latent_dim": latent_dim}, network=own, prior=prior).fit(x)
+    estimator.save(tmp_path / "model")
+    loaded = GeneratorNetwork.load(tmp_path / "model", own)
+    np.testing.assert_array_equal(loaded.transform(x), estimator.transform(x))
+    np.testing.assert_array_equal(loaded.sample(3), estimator.sample(3))
 
 
 def test_a_model_of_another_format_is_refused(fitted, tmp_path):
@@ -71,6 +86,52 @@ def test_settings_may_be_numpy_scalars(tmp_path):
     estimator.save(tmp_path / "model")
     loaded = GeneratorNetwork.load(tmp_path / "model", device="cpu")
     np.testing.assert_array_equal(loaded.transform(images()), estimator.transform(images()))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        lambda: {"latent_dim": (np.int64(1), 2)},
+        lambda: {"prior": priors.HeavyTailed(np.float32(5))},
+        lambda: {"emission": ChannelGaussian(tuple(np.float32([0.25, 0.5, 1])))},
+        lambda: {"emission": Columns((Block(np.int64(0), np.int64(3), Gaussian(np.float32(0.5))),))},
+    ],
+    ids=["shape of factors", "prior", "channels", "columns"],
+)
+def test_settings_may_hold_numpy_scalars(tmp_path, settings, types_unchecked):
+    settings, x = settings(), np.random.default_rng(0).normal(size=(12, 3))
+    own = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(2, 3))
+    estimator = GeneratorNetwork(**FAST | settings, network=own, random_state=np.int64(3)).fit(x)
+    estimator.save(tmp_path / "model")
+    loaded = GeneratorNetwork.load(tmp_path / "model", own, device="cpu")
+    np.testing.assert_array_equal(loaded.transform(x), estimator.transform(x))
+    for name in settings:
+        assert getattr(loaded, name) == getattr(estimator, name)
+    assert loaded.random_state == 3
+
+
+def test_a_mixture_of_chains_is_saved_as_a_prior(tmp_path):
+    x = np.random.default_rng(0).normal(size=(12, 3))
+    chains = GeneratorNetwork(**FAST).fit(x).latents_
+    estimator = GeneratorNetwork(**FAST, prior=priors.fit_mixture(torch.from_numpy(chains), 2)).fit(x)
+    estimator.save(tmp_path / "model")
+    loaded = GeneratorNetwork.load(tmp_path / "model", device="cpu")
+    np.testing.assert_array_equal(loaded.transform(x), estimator.transform(x))
+    np.testing.assert_array_equal(loaded.sample(3), estimator.sample(3))
+    again, refitted = loaded.fit(x), estimator.fit(x)
+    np.testing.assert_array_equal(again.latents_, refitted.latents_)
+    facts = json.loads((tmp_path / "model" / "state.json").read_text())
+    assert facts["prior"] == facts["settings"]["prior"] == {"kind": "Mixture"}
+
+
+def test_a_prior_of_ones_own_cannot_be_saved_and_is_named(tmp_path):
+    class Wide(priors.StandardNormal):
+        def __repr__(self):
+            return "everything it holds"
+
+    estimator = GeneratorNetwork(**FAST, prior=Wide()).fit(np.random.default_rng(0).normal(size=(12, 3)))
+    with pytest.raises(InputError, match=r"model: Wide is none of abpnet's priors and emissions; it cannot be saved"):
+        estimator.save(tmp_path / "model")
 
 
 def test_the_precision_is_kept(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -52,12 +53,14 @@ def without_hidden(X: Any, observation: Observation) -> Any:
     return np.where(hidden, np.nan, np.where(hidden, 0, X)).astype(np.float32)
 
 
-def check_count(name: str, count: int) -> None:
-    """Refuse a number below 1.
+def check_count(name: str, count: Any) -> None:
+    """Refuse anything but a whole number of at least 1.
 
     Raises:
-        ValueError: If it is.
+        ValueError: If it is none.
     """
+    if not isinstance(count, Integral) or isinstance(count, bool):
+        raise ValueError(f"{name} must be a whole number of at least 1, got {count!r}")
     if count < 1:
         raise ValueError(f"{name} must be at least 1, got {count}")
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from abpnet.arithmetic import PRECISIONS
-from abpnet.emissions import EMISSIONS, Emission
+from abpnet.emissions import EMISSIONS, ChannelGaussian, Columns, Emission, Gaussian
 from abpnet.priors import PRIORS, DoubleExponential, Prior, StandardNormal
 from abpnet.recipes import RECIPES, Recipe
 
@@ -52,7 +52,7 @@ def check_settings(estimator: Any) -> Recipe:
         raise ValueError(f"noise_std must be {SMALLEST_NOISE:g} to {1 / SMALLEST_NOISE:g}, got {noise_std!r}")
     if min(latent_shape_of(estimator.latent_dim), default=0) < 1:
         raise ValueError(f"latent_dim must be at least 1, or a shape such as (8, 7, 7); got {estimator.latent_dim!r}")
-    emission_of(estimator.emission, float(noise_std))
+    emission = emission_of(estimator.emission, float(noise_std))
     prior = prior_of(estimator.prior)
     if not isinstance(recipe, Recipe):
         if recipe not in RECIPES:
@@ -60,10 +60,15 @@ def check_settings(estimator: Any) -> Recipe:
         recipe = RECIPES[recipe]
     if recipe.inference == "metropolis" and not isinstance(prior, StandardNormal):
         raise ValueError(f"Metropolis steps keep the prior N(0, I); prior={estimator.prior!r} needs another recipe")
-    if estimator.emission != "gaussian" and (recipe.learn_noise or recipe.residuals != "white"):
+    if recipe.residuals != "white" and not isinstance(emission, Gaussian):
         raise ValueError(
-            f"learned noise and fields of residuals are Gaussian; emission={estimator.emission!r} needs a recipe with "
-            "learn_noise=False and residuals='white'"
+            f"fields of residuals need Gaussian noise; emission={estimator.emission!r} needs a recipe with "
+            "residuals='white'"
+        )
+    if recipe.learn_noise and not isinstance(emission, Gaussian | ChannelGaussian | Columns):
+        raise ValueError(
+            f"noise is learned of Gaussian, ChannelGaussian and Columns; emission={estimator.emission!r} needs a "
+            "recipe with learn_noise=False"
         )
     return recipe
 

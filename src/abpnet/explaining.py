@@ -11,7 +11,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from abpnet import factor_analysis
-from abpnet.emissions import Emission, Gaussian, Noise
+from abpnet.arrays import check_count, check_factors
+from abpnet.emissions import Emission, Gaussian, Noise, check_data
 from abpnet.factor_analysis import FactorAnalysis
 from abpnet.inference import find_mode
 from abpnet.model import Decoder, GeneratorModel, frozen_decoder
@@ -75,6 +76,28 @@ def _conditioned(
     """The decoder as a function of z alone, under the conditions of the examples in `index`."""
     some = [condition[index.to(condition.device)].to(device) for condition in conditions]
     return lambda z: decoder(z, *some)
+
+
+@torch.no_grad()
+def _check_decoder(model: GeneratorModel, z: Float[Tensor, "m *latent"], conditions: Sequence[Tensor], n: int) -> None:
+    """Refuse factors that the decoder cannot take, by one example of them.
+
+    Args:
+        model: With the decoder.
+        z: The first example's factors.
+        conditions: What a conditional decoder takes after z, one row for each of n examples.
+        n: Number of examples.
+
+    Raises:
+        ValueError: If it cannot, or the conditions are not one for each example.
+    """
+    _check_conditions(conditions, n)
+    decoder, device = frozen_decoder(model.network), weights_device(model)
+    try:
+        _conditioned(decoder, conditions, torch.arange(len(z)), device)(z.to(device))
+    except RuntimeError as error:
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"the decoder cannot take factors of latent_shape={model.latent_shape} ({reason})") from error
 
 
 @torch.no_grad()
@@ -297,11 +320,22 @@ def infer(
             example.
 
     Raises:
-        ValueError: If the latent shape of a plain module is missing, restarts have no generator, or the conditions are
-            not one for each example.
+        ValueError: If the latent shape of a plain module is missing or does not fit it, restarts have no generator, the
+            conditions or starts are not one for each example, there is no step, y is no tensor or holds what the
+            emission cannot have made.
     """
+    check_count("n_steps", n_steps)
+    if not isinstance(y, Tensor):
+        raise ValueError(f"y must be a torch.Tensor, got {type(y).__name__}; pass torch.as_tensor(y)")
     model = as_model(model, latent_shape, noise_std)
     restarts = random_starts(model, n_restarts, generator)
     values, seen = hide_missing(y, as_observation(observation))
-    start = torch.zeros(len(y), *model.latent_shape) if start is None else start
+    check_data(model.emission, values, seen.observed)
+    if start is None:
+        start = torch.zeros(len(y), *model.latent_shape)
+    else:
+        check_factors("start", start, model.latent_shape, len(y))
+        if not start.isfinite().all():
+            raise ValueError(f"start must be finite, got {float(start[~start.isfinite()][0])}")
+    _check_decoder(model, start[:1], conditions, len(y))
     return explain(model, values, seen, start, n_steps=n_steps, restarts=restarts, conditions=conditions)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import copy
 from dataclasses import asdict
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from abpnet.descriptions import build, describe
+from abpnet.descriptions import build, describe, plain, state
 from abpnet.errors import InputError
 from abpnet.estimator_settings import NON_NEGATIVE, device_of
 from abpnet.factor_analysis import FactorAnalysis
@@ -38,8 +38,7 @@ def save(estimator: Any, folder: Path) -> None:
         raise InputError(f"{folder}: holds something else than a saved estimator; choose another folder")
     model = estimator.model_
     tensors = {f"network.{name}": tensor for name, tensor in model.network.state_dict().items()}
-    if isinstance(model.prior, nn.Module):
-        tensors |= {f"prior.{name}": tensor for name, tensor in model.prior.state_dict().items()}
+    tensors |= {f"prior.{name}": tensor for name, tensor in state(model.prior).items()}
     tensors["latents"] = torch.from_numpy(estimator.latents_)
     if estimator.linear_start_ is not None:
         tensors |= {f"linear.{name}": tensor for name, tensor in estimator.linear_start_._asdict().items()}
@@ -55,12 +54,11 @@ def save(estimator: Any, folder: Path) -> None:
         raise InputError(f"{folder}: {error}; it cannot be saved") from None
     settings |= {name: part for name, part in described.items() if not isinstance(settings[name], str)}
     settings["recipe"] = asdict(estimator.recipe) if isinstance(estimator.recipe, Recipe) else estimator.recipe
-    settings = {name: value.item() if isinstance(value, np.generic) else value for name, value in settings.items()}
     settings["device"] = str(estimator.device)
-    settings["random_state"] = settings["random_state"] if isinstance(settings["random_state"], int) else None
+    settings["random_state"] = settings["random_state"] if isinstance(settings["random_state"], Integral) else None
     facts = {
         "format": FORMAT,
-        "settings": settings,
+        "settings": plain(settings),
         "latent_shape": model.latent_shape,
         "signal_shape": estimator.signal_shape_,
         "n_features_in": estimator.n_features_in_,
@@ -110,7 +108,7 @@ def _build(
     if network is None and settings["network"] is None:
         raise InputError(f"{folder}: learned with a network of your own; pass it as load(folder, network=...)")
     learned = build_network(settings["network"]) if network is None else copy.deepcopy(network)
-    if network is not None and settings["prior"] in NON_NEGATIVE:
+    if network is not None and isinstance(settings["prior"], str) and settings["prior"] in NON_NEGATIVE:
         learned = NonNegative(learned)
     parts = by_part(tensors)
     try:
@@ -122,9 +120,10 @@ def _build(
         settings["recipe"] = Recipe(**settings["recipe"])
     if isinstance(settings["latent_dim"], list):
         settings["latent_dim"] = tuple(settings["latent_dim"])
-    own = {name: build(settings[name]) for name in ("emission", "prior") if not isinstance(settings[name], str)}
-    estimator = kind(**settings | own)
-    model = GeneratorModel(learned, facts["latent_shape"], build(facts["prior"]), build(facts["emission"]))
+    described = {name: settings[name] for name in ("emission", "prior") if not isinstance(settings[name], str)}
+    estimator = kind(**settings | {name: build(part, parts["prior"]) for name, part in described.items()})
+    prior, emission = build(facts["prior"], parts["prior"]), build(facts["emission"])
+    model = GeneratorModel(learned, facts["latent_shape"], prior, emission)
     if isinstance(model.prior, nn.Module):
         model.prior.load_state_dict(parts["prior"])
     estimator.model_ = model.to(device_of(estimator.device))

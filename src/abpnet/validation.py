@@ -13,15 +13,15 @@ from torch import Tensor
 
 from abpnet.arrays import check_measurements, check_range, converter, without_hidden
 from abpnet.disk import Rows, RowsOnDisk, is_on_disk
-from abpnet.emissions import ADDITIVE
+from abpnet.emissions import ADDITIVE, check_data
 from abpnet.estimator_settings import emission_of
 from abpnet.observations import Complete, Observation, as_observation, hide_missing, unmasked
 
 __all__ = ["validated"]
 
 
-def _checked(estimator: Any, X: Any, observation: Observation, reset: bool) -> np.ndarray:
-    """Float32 numbers in range and of the right shape, NaN = missing or hidden.
+def _checked(estimator: Any, X: Any, observation: Observation, reset: bool) -> Tensor:
+    """Float32 numbers in range, possible and of the right shape, NaN = missing or hidden.
 
     Raises:
         ValueError: If they are not.
@@ -31,13 +31,20 @@ def _checked(estimator: Any, X: Any, observation: Observation, reset: bool) -> n
         X = check_array(X, dtype=np.float32, ensure_all_finite="allow-nan", allow_nd=True)
         if not reset:
             check_measurements(X, observation, estimator.signal_shape_)
-        return X
+        return _as_tensor(X)
     X = validate_data(estimator, X, reset=reset, dtype=np.float32, ensure_all_finite="allow-nan", allow_nd=True)
-    if X.ndim > 2 and isinstance(emission_of(estimator.emission, float(estimator.noise_std)), ADDITIVE):
+    emission = emission_of(estimator.emission, float(estimator.noise_std))
+    if X.ndim > 2 and isinstance(emission, ADDITIVE):
         check_range(X)
     if not reset and X.shape[1:] != estimator.signal_shape_:
         raise ValueError(f"expected signals of shape {estimator.signal_shape_}, got {X.shape[1:]}")
-    return X
+    y = _as_tensor(X)
+    check_data(emission, y, ~y.isnan())
+    return y
+
+
+def _as_tensor(X: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.require(X, requirements=["C", "W"]))
 
 
 Converter = Callable[[Tensor], Any]
@@ -72,8 +79,7 @@ def validated(
         y: Rows = rows
         seen, any_observed = rows.observation, rows.any_observed
     else:
-        X = _checked(estimator, X, observation, reset)
-        y, seen = hide_missing(torch.from_numpy(np.require(X, requirements=["C", "W"])), observation)
+        y, seen = hide_missing(_checked(estimator, X, observation, reset), observation)
         any_observed = seen.observed is None or bool(seen.observed.any())
     if reset and not any_observed:
         raise ValueError("nothing in X was observed; learning needs at least one entry")

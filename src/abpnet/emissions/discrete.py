@@ -22,11 +22,24 @@ __all__ = ["Bernoulli", "Categorical", "Ordinal", "Poisson"]
 FARTHEST_STDS, FARTHEST = 12.0, 40.0
 # Above this logarithm of a rate the energy of a count rises along a line: no step of a chain makes it infinite.
 LARGEST_LOG_RATE = 20.0
+# Categories that a refusal shows.
+SHOWN = 8
+
+
+def _refuse(name: str, bad: Tensor, y: Tensor, observed: Tensor | None, expected: str) -> None:
+    """Name the first observed entry of y that is bad, if one is."""
+    wrong = y[bad if observed is None else bad & observed]
+    if len(wrong):
+        raise ValueError(f"{name} expects {expected}, got {wrong[0]:g}")
 
 
 @dataclass(frozen=True)
 class Bernoulli:
     """y is 0 or 1, and `p(y = 1) = 1 / (1 + exp(-x))`."""
+
+    def check(self, y: Float[Tensor, "n *shape"], observed: Tensor | None) -> None:
+        """Refuse anything but 0 and 1; see `check_data`."""
+        _refuse("Bernoulli", (y != 0) & (y != 1), y, observed, "0 or 1")
 
     def log_prob(self, y: Float[Tensor, "n *shape"], x: Float[Tensor, "n *shape"]) -> Float[Tensor, "n *shape"]:
         """`y x - log(1 + exp(x))` for each entry."""
@@ -52,6 +65,20 @@ class Categorical:
     """
 
     axis: int = 1
+
+    def check(self, y: Float[Tensor, "n *shape"], observed: Tensor | None) -> None:
+        """Refuse anything but a single 1 and else 0 along the axis, all observed or all hidden; see `check_data`."""
+        if observed is not None:
+            y = torch.where(observed, y, torch.nan)
+        y = y.movedim(self.axis, -1)
+        one_of_them = ((y == 0) | (y == 1)).all(-1) & (y.sum(-1) == 1)
+        wrong = y[~one_of_them & ~y.isnan().all(-1)]
+        if len(wrong):
+            raise ValueError(
+                f"Categorical expects a single 1 among zeros along axis {self.axis}, or all of them hidden, got "
+                + ", ".join(f"{value:g}" for value in wrong[0][:SHOWN])
+                + (", ..." if wrong.shape[1] > SHOWN else "")
+            )
 
     def log_prob(self, y: Float[Tensor, "n *shape"], x: Float[Tensor, "n *shape"]) -> Float[Tensor, "n *shape"]:
         """`y log softmax(x)` for each entry, which sums to the log probability of the category."""
@@ -87,9 +114,16 @@ class Ordinal:
     thresholds: tuple[float, ...]
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "thresholds", tuple(map(float, self.thresholds)))
         bounds = (-torch.inf, *self.thresholds, torch.inf)
         if not self.thresholds or not all(low < high for low, high in pairwise(bounds)):
             raise ValueError(f"thresholds must be finite ascending numbers, at least one; got {self.thresholds}")
+
+    def check(self, y: Float[Tensor, "n *shape"], observed: Tensor | None) -> None:
+        """Refuse anything but the grades; see `check_data`."""
+        highest = len(self.thresholds)
+        bad = (y != y.floor()) | (y < 0) | (y > highest)
+        _refuse("Ordinal", bad, y, observed, f"whole numbers from 0 to {highest}")
 
     def log_prob(self, y: Float[Tensor, "n *shape"], x: Float[Tensor, "n *shape"]) -> Float[Tensor, "n *shape"]:
         """Log of the difference of two sigmoids for each entry, none of which is taken where it would cancel."""
@@ -112,6 +146,11 @@ class Ordinal:
 @dataclass(frozen=True)
 class Poisson:
     """Counts y = 0, 1, 2 ... of rate exp(x), for x up to `LARGEST_LOG_RATE`, at which rates stay above it."""
+
+    def check(self, y: Float[Tensor, "n *shape"], observed: Tensor | None) -> None:
+        """Refuse anything but counts; see `check_data`."""
+        bad = (y != y.floor()) | (y < 0) | ~y.isfinite()
+        _refuse("Poisson", bad, y, observed, "whole numbers from 0 on")
 
     def log_prob(self, y: Float[Tensor, "n *shape"], x: Float[Tensor, "n *shape"]) -> Float[Tensor, "n *shape"]:
         """`y x - exp(x) - log y!` for each entry."""

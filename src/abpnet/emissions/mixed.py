@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from abpnet.chance import Chance
-from abpnet.emissions.protocol import Emission
+from abpnet.emissions.protocol import Emission, check_data
 
 __all__ = ["Block", "Columns"]
 
@@ -50,9 +50,23 @@ class Columns:
             spans = ", ".join(f"{block.first} to {block.end}" for block in self.blocks)
             raise ValueError(f"blocks must follow on one another from column 0 on; got {spans or 'none'}")
 
-    def _joined(self, x: Tensor, part: Callable[[Block, slice], Tensor]) -> Tensor:
+    def _check_width(self, x: Tensor) -> None:
         if x.dim() != 2 or x.shape[1] != self.blocks[-1].end:
             raise ValueError(f"expected (n, {self.blocks[-1].end}) columns, got {tuple(x.shape)}")
+
+    def check(self, y: Float[Tensor, "n *shape"], observed: Tensor | None) -> None:
+        """Refuse what the emission of a block cannot have made; see `check_data`."""
+        self._check_width(y)
+        seen = None if observed is None else observed.expand_as(y)
+        for block in self.blocks:
+            span = slice(block.first, block.end)
+            try:
+                check_data(block.emission, y[:, span], None if seen is None else seen[:, span])
+            except ValueError as error:
+                raise ValueError(f"columns {block.first} to {block.end - 1}: {error}") from None
+
+    def _joined(self, x: Tensor, part: Callable[[Block, slice], Tensor]) -> Tensor:
+        self._check_width(x)
         return torch.cat([part(block, slice(block.first, block.end)) for block in self.blocks], 1)
 
     def log_prob(self, y: Float[Tensor, "n *shape"], x: Float[Tensor, "n *shape"]) -> Float[Tensor, "n *shape"]:

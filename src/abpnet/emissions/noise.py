@@ -142,6 +142,7 @@ class ChannelGaussian:
     noise_stds: tuple[float, ...]
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "noise_stds", tuple(map(float, self.noise_stds)))
         if not self.noise_stds or not all(math.isfinite(std) and std > 0 for std in self.noise_stds):
             raise ValueError(f"noise_stds must be finite numbers above 0, one for each channel; got {self.noise_stds}")
 
