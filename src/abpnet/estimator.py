@@ -165,7 +165,8 @@ class GeneratorNetwork(FittedNetwork, ClassNamePrefixFeaturesOutMixin, Transform
         Args:
             X: As in `fit`.
             observation: As in `fit`.
-            checkpoint: `state_.tensors()` and `state_.facts()` of an earlier run on the same data to go on from.
+            checkpoint: `state_.tensors()` and `state_.facts()` of an earlier run on the same data to go on from, taken
+                between two of its passes.
             start: As in `fit`.
         """
         recipe = check_settings(self)
