@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.utils import check_random_state
 from torch import Tensor
 
 from abpnet.disk import Rows
@@ -104,6 +103,8 @@ def seed_of(random_state: Any) -> int:
     """The seed itself, or one drawn as scikit-learn understands None and `numpy.random.RandomState`."""
     if isinstance(random_state, (int, np.integer)):
         return int(random_state)
+    from sklearn.utils import check_random_state  # half a second that `import abpnet` need not take
+
     return int(check_random_state(random_state).randint(2**31 - 1))
 
 
