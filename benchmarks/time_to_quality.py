@@ -31,8 +31,8 @@ from torch import Tensor, nn
 
 from abpnet import Gaussian, GeneratorModel, alternate, evaluate
 from abpnet.baselines import low_rank, vae
+from abpnet.beginning import begin
 from abpnet.data import load_images
-from abpnet.learning import begin
 from abpnet.metrics import error
 from abpnet.networks import auto_network, initialise
 from abpnet.recipes import RECIPES, Recipe

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 
 import abpnet
-from abpnet import latents, learning, parallel
+from abpnet import beginning, latents, learning, parallel
+from abpnet.durable import read_folder, write_folder
 from abpnet.networks import ObjectNetwork, initialise
 from abpnet.recipes import RECIPES
-from abpnet.runs import read_folder, write_folder
 
 # 13 examples in batches of 6: the last batch is one example, fewer than there are processes.
 N, BATCH, PASSES, SMALL_STEPS = 13, 6, 20, {"batch_size": 6, "learning_rate": 5e-4}
@@ -54,7 +54,7 @@ def begun(name, seed=0):
     generator, y = torch.Generator().manual_seed(seed), images(missing)
     y = on_disk(y) if name == "on disk" and parallel.n_processes() > 1 else y
     model = abpnet.GeneratorModel(initialise(ObjectNetwork(3, (1, 8, 8), 32), generator), (3,))
-    return learning.begin(model, y, recipe=recipe, generator=generator), y
+    return beginning.begin(model, y, recipe=recipe, generator=generator), y
 
 
 def learned(name, seed=0, checkpoint=None, written=None):

@@ -10,7 +10,16 @@ SOURCE = Path(__file__).parents[1] / "src" / "abpnet"
 # From the ground up; modules on one floor do not import one another.
 FLOORS = [
     {"errors", "chance", "ahead", "memory"},
-    {"student", "positions", "parallel", "convergence", "uncertainty", "emissions.protocol", "priors.protocol"},
+    {
+        "student",
+        "positions",
+        "parallel",
+        "durable",
+        "convergence",
+        "uncertainty",
+        "emissions.protocol",
+        "priors.protocol",
+    },
     {
         "emissions.noise",
         "emissions.discrete",
@@ -28,6 +37,7 @@ FLOORS = [
         "factor_analysis",
         "recipes",
         "latents",
+        "interruption",
         "recording",
         "arithmetic",
         "report",
@@ -106,10 +116,11 @@ FLOORS = [
         "explaining",
         "precision",
         "learning_state",
+        "divergence",
         "baselines.imputers",
         "tables.models",
     },
-    {"batches"},
+    {"batches", "beginning"},
     {
         "data",
         "learning",

@@ -13,6 +13,7 @@ from abpnet import cli
 from abpnet.errors import InputError
 from abpnet.networks import LinearNetwork
 from commands import COMPLETE, run
+from forging import change_facts, sign
 
 
 def refused(capsys, *arguments):
@@ -255,23 +256,22 @@ def test_damaged_checkpoints(data, tmp_path, capsys, damage, monkeypatch):
     monkeypatch.setattr("abpnet.tasks.session.SECONDS_BETWEEN_CHECKPOINTS", 0.0)
     assert run("complete", data / "images.npz", *COMPLETE, "--no-baselines", "--out", tmp_path / "out") == 0
     shutil.rmtree(tmp_path / "out" / "model")
-    (checkpoint,) = (tmp_path / "out").glob("checkpoint-*")
-    if damage == "cut off":
-        path = checkpoint / "state.safetensors"
-        path.write_bytes(path.read_bytes()[:-7])
-    else:
-        facts = json.loads((checkpoint / "state.json").read_text())
-        facts = [facts] if damage == "not a table" else facts | {"history": []}
-        (checkpoint / "state.json").write_text(json.dumps(facts))
+    for checkpoint in (tmp_path / "out").glob("checkpoint-*"):
+        if damage == "cut off":
+            path = checkpoint / "state.safetensors"
+            path.write_bytes(path.read_bytes()[:-7])
+        elif damage == "not a table":
+            (checkpoint / "state.json").write_text("[]")
+            sign(checkpoint)
+        else:
+            change_facts(checkpoint, lambda facts: facts.update(history=[]))
     assert "checkpoint-" in refused(capsys, "resume", tmp_path / "out")
 
 
 def test_learned_on_a_gpu_it_samples_here(completed, tmp_path):
     model = tmp_path / "model"
     shutil.copytree(completed / "model", model)
-    facts = json.loads((model / "state.json").read_text())
-    facts["settings"]["device"] = "cuda:99"
-    (model / "state.json").write_text(json.dumps(facts))
+    change_facts(model, lambda facts: facts["settings"].update(device="cuda:99"))
     assert run("sample", model, "-n", "2", "--device", "cpu", "--out", tmp_path / "samples") == 0
     samples = [np.load(path)["samples"] for path in tmp_path.glob("samples/samples.npz")]
     assert torch.isfinite(torch.from_numpy(samples[0])).all()

@@ -9,8 +9,9 @@ import torch
 import abpnet
 from abpnet import factor_analysis as fa
 from abpnet import recording
+from abpnet.beginning import begin
 from abpnet.inference import langevin, precondition
-from abpnet.learning import alternate, begin
+from abpnet.learning import alternate
 from abpnet.networks import LinearNetwork, ObjectNetwork, initialise
 from abpnet.observations import Mask, Projection
 from abpnet.priors import Autoregression, Recurrence

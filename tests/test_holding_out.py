@@ -6,8 +6,9 @@ import pytest
 import torch
 
 import abpnet
+from abpnet.beginning import begin
 from abpnet.holding_out import hold_out, holes
-from abpnet.learning import alternate, begin
+from abpnet.learning import alternate
 from abpnet.networks import LinearNetwork, ObjectNetwork, initialise
 from abpnet.observations import Mask
 from abpnet.recipes import RECIPES

@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from abpnet import parallel
-from abpnet.runs import delay_interruption
+from abpnet.interruption import delay_interruption
 from abpnet.tasks.session import Interrupted, run_part
 from abpnet.tasks.video import VideoSettings
 

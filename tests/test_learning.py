@@ -9,10 +9,11 @@ import torch
 
 import abpnet
 from abpnet import factor_analysis as fa
+from abpnet.beginning import begin
 from abpnet.data import spots
 from abpnet.errors import InputError
 from abpnet.inference import gradient_descent
-from abpnet.learning import alternate, begin
+from abpnet.learning import alternate
 from abpnet.networks import LinearNetwork, ObjectNetwork, auto_network, initialise
 from abpnet.recipes import RECIPES
 

@@ -9,13 +9,14 @@ import pytest
 import torch
 
 import abpnet
-from abpnet import learning
+from abpnet import beginning, learning
 from abpnet.disk import RowsOnDisk
+from abpnet.durable import read_folder, write_folder
 from abpnet.errors import InputError
 from abpnet.networks import LinearNetwork
 from abpnet.observations import Mask, Projection
 from abpnet.recipes import RECIPES
-from abpnet.runs import RunFolder, read_folder, write_folder
+from abpnet.runs import RunFolder
 from abpnet.tasks import session
 from estimators import mapped
 
@@ -100,7 +101,7 @@ def test_all_residuals_tell_the_field_however_many_come_at_a_time(n):
 @pytest.mark.parametrize("n", [1, 15, 16, 17, 31, 32, 40, 47])
 @pytest.mark.parametrize("latent_dim", [1, 3, 16])
 def test_chains_drawn_in_parts_are_those_of_one_draw(tmp_path, monkeypatch, n, latent_dim):
-    monkeypatch.setattr(learning, "CHAINS", 16)
+    monkeypatch.setattr(beginning, "CHAINS", 16)
     network = LinearNetwork(latent_dim, (4,))
     rows = RowsOnDisk(mapped(tmp_path / "x.npy", np.ones((n, 4))))
 
@@ -145,7 +146,7 @@ def test_a_run_that_is_stopped_goes_on(tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch:
         asked = iter([None, 15])
-        patch.setattr("abpnet.runs.Interruption.requested", lambda self: next(asked))
+        patch.setattr("abpnet.interruption.Interruption.requested", lambda self: next(asked))
         with pytest.raises(session.Interrupted, match="after iteration 2"):
             learn(array)
     assert_same(learn(array), abpnet.GeneratorNetwork(**SETTINGS | {"recipe": "kriged"}).fit(x))
@@ -204,7 +205,7 @@ def test_several_processes_notice_other_data(tmp_path, monkeypatch, where):
             patch.setattr("abpnet.parallel.are_alike", lambda numbers: told.append(numbers))
             with pytest.raises(InputError, match="same data"):
                 learning._join(
-                    learning.begin(model, y, recipe=RECIPES["paper"], generator=torch.Generator()), y, RECIPES["paper"]
+                    beginning.begin(model, y, recipe=RECIPES["paper"], generator=torch.Generator()), y, RECIPES["paper"]
                 )
 
     x, other = smooth(), smooth()
@@ -224,7 +225,7 @@ import abpnet
 from abpnet import estimator
 from abpnet.latents import Latents
 from abpnet.networks import LinearNetwork
-from abpnet.runs import read_folder, write_folder
+from abpnet.durable import read_folder, write_folder
 
 def megabytes(name):
     (line,) = [line for line in open("/proc/self/status") if line.startswith(name)]

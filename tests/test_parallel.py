@@ -221,7 +221,7 @@ def test_stopped_on_several_processes_a_run_goes_on_on_one(data, tmp_path, stop)
     expected = "stopped after iteration" if stop == "interrupted" else "another process ended"
     assert len(told) == 1, err
     assert told[0].startswith(expected)
-    (checkpoint,) = (tmp_path / "run").glob("checkpoint-*")
+    checkpoint = RunFolder(tmp_path / "run").checkpoints()[-1]
     reached = json.loads((checkpoint / "state.json").read_text())["iteration"]
     config = tmp_path / "run" / "config.json"
     settings = json.loads(config.read_text())

@@ -1,14 +1,14 @@
 import json
 import os
+import shutil
 import stat
-from pathlib import Path
 
 import pytest
 import torch
 
-from abpnet import runs
-from abpnet.errors import InputError
-from abpnet.runs import RunFolder, read_folder, write_folder
+from abpnet.durable import write_folder
+from abpnet.errors import InputError, NotWrittenError
+from abpnet.runs import RunFolder
 
 TENSORS = {
     "weight": torch.arange(6.0).reshape(2, 3),
@@ -32,53 +32,6 @@ def content_of(folder):
     return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_folder_round_trip_keeps_every_tensor_and_fact(tmp_path):
-    write_folder(tmp_path / "a" / "state", TENSORS, FACTS)
-    tensors, facts = read_folder(tmp_path / "a" / "state")
-    assert facts == FACTS
-    assert tensors.keys() == TENSORS.keys()
-    for name, tensor in TENSORS.items():
-        assert tensors[name].dtype == tensor.dtype
-        assert torch.equal(tensors[name], tensor)
-    assert [path.name for path in (tmp_path / "a").iterdir()] == ["state"]
-
-
-def test_transposed_and_learnable_tensors_are_written_as_they_look(tmp_path):
-    weight = torch.nn.Parameter(torch.arange(6.0).reshape(2, 3))
-    write_folder(tmp_path / "state", {"transposed": weight.T}, {})
-    assert torch.equal(read_folder(tmp_path / "state")[0]["transposed"], weight.detach().T)
-
-
-def test_existing_folder_is_replaced_as_a_whole(tmp_path):
-    write_folder(tmp_path / "state", TENSORS, FACTS)
-    (tmp_path / "state" / "stray").write_text("left from before")
-    write_folder(tmp_path / "state", {"new": torch.ones(1)}, {"iteration": 4})
-    tensors, facts = read_folder(tmp_path / "state")
-    assert list(tensors) == ["new"]
-    assert facts == {"iteration": 4}
-    assert not (tmp_path / "state" / "stray").exists()
-
-
-@pytest.mark.parametrize("fatal_call", [1, 2, 3])
-def test_crash_while_writing_leaves_the_old_folder(tmp_path, monkeypatch, fatal_call):
-    write_folder(tmp_path / "state", TENSORS, FACTS)
-    before, calls, fsync = content_of(tmp_path / "state"), [], os.fsync
-
-    def fail(descriptor):
-        calls.append(descriptor)
-        if len(calls) == fatal_call:
-            raise PowerFailureError
-        fsync(descriptor)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "fsync", fail)
-        with pytest.raises(PowerFailureError):
-            write_folder(tmp_path / "state", {"new": torch.ones(1)}, {"iteration": 4})
-    assert content_of(tmp_path / "state") == before
-    write_folder(tmp_path / "state", {"new": torch.ones(1)}, {"iteration": 4})  # what the crash left is in nobody's way
-    assert read_folder(tmp_path / "state")[1] == {"iteration": 4}
-
-
 def test_crash_leaves_no_part_of_a_new_folder(tmp_path, monkeypatch):
     run = new_run(tmp_path)
     run.save_checkpoint(1, TENSORS, {"iteration": 1})
@@ -92,28 +45,6 @@ def test_crash_leaves_no_part_of_a_new_folder(tmp_path, monkeypatch):
     assert [path.name for path in run.checkpoints()] == ["checkpoint-00000001"]
 
 
-def test_crash_before_the_rename_leaves_the_old_folder(tmp_path, monkeypatch):
-    write_folder(tmp_path / "state", TENSORS, FACTS)
-    before = content_of(tmp_path / "state")
-
-    def fail(*_):
-        raise PowerFailureError
-
-    with monkeypatch.context() as patch:
-        for function in ("rename", "replace"):
-            patch.setattr(Path, function, fail)
-            patch.setattr(os, function, fail)
-        with pytest.raises(PowerFailureError):
-            write_folder(tmp_path / "state", {"new": torch.ones(1)}, {"iteration": 4})
-    assert content_of(tmp_path / "state") == before
-
-
-def test_tied_weights_are_written(tmp_path):
-    tied = torch.ones(3)
-    write_folder(tmp_path / "state", {"a": tied, "b": tied}, {})
-    assert torch.equal(read_folder(tmp_path / "state")[0]["b"], tied)
-
-
 @pytest.mark.parametrize(("umask", "folder_mode", "file_mode"), [(0o022, 0o755, 0o644), (0o027, 0o750, 0o640)])
 def test_permissions_follow_the_umask(tmp_path, umask, folder_mode, file_mode):
     previous = os.umask(umask)
@@ -125,39 +56,6 @@ def test_permissions_follow_the_umask(tmp_path, umask, folder_mode, file_mode):
         os.umask(previous)
     for path in [run.path, *run.path.rglob("*")]:
         assert stat.S_IMODE(path.stat().st_mode) == (folder_mode if path.is_dir() else file_mode), path
-
-
-@pytest.mark.parametrize("name", ["state.safetensors", "state.json"])
-@pytest.mark.parametrize("damage", ["absent", "empty", "truncated", "overwritten", "folder"])
-def test_damaged_file_is_an_input_error_that_names_it(tmp_path, name, damage):
-    write_folder(tmp_path / "state", TENSORS, FACTS)
-    path = tmp_path / "state" / name
-    content = path.read_bytes()
-    path.unlink()
-    if damage == "folder":
-        path.mkdir()
-    elif damage != "absent":
-        path.write_bytes({"empty": b"", "truncated": content[:-9], "overwritten": b"\xff" * len(content)}[damage])
-    with pytest.raises(InputError) as refusal:
-        read_folder(tmp_path / "state")
-    assert str(path) in str(refusal.value)
-
-
-def test_write_json_replaces_the_file_or_leaves_it(tmp_path, monkeypatch):
-    path = tmp_path / "facts.json"
-    runs.write_json(path, {"old": 1})
-
-    def fail(descriptor):
-        raise PowerFailureError
-
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "fsync", fail)
-        with pytest.raises(PowerFailureError):
-            runs.write_json(path, {"new": 2})
-    assert runs.read_json(path) == {"old": 1}
-    runs.write_json(path, {"new": 2})
-    assert runs.read_json(path) == {"new": 2}
-    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_new_run_records_command_settings_and_versions(tmp_path):
@@ -191,6 +89,7 @@ def test_overwrite_replaces_an_earlier_run(tmp_path):
     assert again.result is None
     assert not again.started
     again.log({"iteration": 1})
+    again.release()
     assert sorted(path.name for path in again.path.iterdir()) == ["config.json", "metrics.jsonl"]
 
 
@@ -202,6 +101,7 @@ def test_a_run_that_is_discarded_leaves_the_folder_as_it_was(tmp_path, content):
         path = run.path
         run.log({"iteration": 1})
         run.save_checkpoint(1, TENSORS, facts_at(1))
+        run.release()
     elif content == "empty":
         path.mkdir()
     before = content_of(path) if path.exists() else None
@@ -215,6 +115,7 @@ def test_overwrite_through_a_link_replaces_the_run_it_leads_to(tmp_path):
     kept = tmp_path / "kept.txt"
     kept.write_text("elsewhere")
     (run.path / "link").symlink_to(kept)
+    run.release()
     link = tmp_path / "latest"
     link.symlink_to(run.path)
     RunFolder.create(link, "demo", {"seed": 1}, overwrite=True).finish({})
@@ -299,13 +200,6 @@ def test_a_checkpoint_that_contradicts_itself_is_refused(tmp_path, facts):
         run.load_checkpoint()
 
 
-def test_facts_that_are_a_list_are_refused(tmp_path):
-    write_folder(tmp_path / "folder", TENSORS, {})
-    (tmp_path / "folder" / "state.json").write_text("[1]")
-    with pytest.raises(InputError, match="folder"):
-        read_folder(tmp_path / "folder")
-
-
 def test_resuming_without_a_checkpoint_starts_the_metrics_anew(tmp_path):
     run = new_run(tmp_path)
     assert run.load_checkpoint() is None
@@ -314,18 +208,18 @@ def test_resuming_without_a_checkpoint_starts_the_metrics_anew(tmp_path):
     assert run.metrics() == []
 
 
-def test_newest_checkpoint_alone_is_kept(tmp_path):
+def test_newest_checkpoint_and_the_one_before_are_kept(tmp_path):
     run = new_run(tmp_path)
     for iteration in (9, 10, 100):
         run.save_checkpoint(iteration, {"at": torch.tensor(iteration)}, facts_at(iteration))
-    assert [path.name for path in run.checkpoints()] == ["checkpoint-00000100"]
+    assert [path.name for path in run.checkpoints()] == ["checkpoint-00000010", "checkpoint-00000100"]
     assert run.load_checkpoint()[0]["at"] == 100
 
 
 def test_older_checkpoint_outlives_a_crash_before_it_was_deleted(tmp_path, monkeypatch):
     run = new_run(tmp_path)
-    write_folder(run.path / "checkpoint-00000002", {}, facts_at(2))
-    write_folder(run.path / "checkpoint-00000010", {}, facts_at(10))
+    run.save_checkpoint(2, {}, facts_at(2))
+    run.save_checkpoint(10, {}, facts_at(10))
     (run.path / ".partial-checkpoint-00000011").mkdir()
     assert [path.name for path in run.checkpoints()] == ["checkpoint-00000002", "checkpoint-00000010"]
     assert run.load_checkpoint()[1] == facts_at(10)
@@ -360,3 +254,122 @@ def test_metrics_are_plain_json_lines(tmp_path):
     run = new_run(tmp_path)
     run.log({"iteration": 1, "error": 0.25})
     assert json.loads((run.path / "metrics.jsonl").read_text()) == {"iteration": 1, "error": 0.25}
+
+
+def damaged(path, damage):
+    """Damage a checkpoint."""
+    tensors, facts, manifest = (path / name for name in ("state.safetensors", "state.json", "manifest.json"))
+    content = bytearray(tensors.read_bytes())
+    if damage == "flipped bit":
+        content[-1] ^= 1
+        tensors.write_bytes(content)
+    elif damage == "cut off":
+        facts.write_bytes(facts.read_bytes()[:-3])
+    elif damage == "no manifest":
+        manifest.unlink()
+    elif damage == "half deleted":
+        tensors.unlink()
+    else:
+        shutil.rmtree(path)
+        path.write_text("no folder")
+
+
+@pytest.mark.parametrize("damage", ["flipped bit", "cut off", "no manifest", "half deleted", "a file"])
+def test_where_the_newest_checkpoint_is_damaged_the_one_before_is_loaded_and_the_user_told(tmp_path, damage):
+    run = new_run(tmp_path)
+    run.save_checkpoint(9, {"at": torch.tensor(9)}, facts_at(9))
+    run.save_checkpoint(10, {"at": torch.tensor(10)}, facts_at(10))
+    damaged(run.path / "checkpoint-00000010", damage)
+    with pytest.warns(UserWarning, match=r"checkpoint-00000010.*; goes on from checkpoint-00000009 instead"):
+        tensors, facts = run.load_checkpoint()
+    assert tensors["at"] == 9
+    assert facts == facts_at(9)
+    assert run.metrics() == facts_at(9)["history"]
+
+
+def test_where_both_checkpoints_are_damaged_the_user_is_told_what_to_do(tmp_path):
+    run = new_run(tmp_path)
+    for iteration in (9, 10):
+        run.save_checkpoint(iteration, TENSORS, facts_at(iteration))
+    for iteration in (9, 10):
+        damaged(run.path / f"checkpoint-{iteration:08d}", "flipped bit")
+    with pytest.raises(InputError, match=r"00000010.*00000009.*delete .*checkpoint-\* to begin anew"):
+        run.load_checkpoint()
+
+
+def test_checkpoints_of_other_runs_or_names_are_not_loaded(tmp_path):
+    one = new_run(tmp_path, seed=1)
+    other = RunFolder.create(tmp_path / "other", "demo", {"seed": 2})
+    one.save_checkpoint(3, TENSORS, facts_at(3))
+    shutil.copytree(one.path / "checkpoint-00000003", other.path / "checkpoint-00000003")
+    with pytest.raises(InputError, match="of another run"):
+        other.load_checkpoint()
+    (one.path / "checkpoint-00000003").rename(one.path / "checkpoint-00000004")
+    with pytest.raises(InputError, match="do not fit its iteration"):
+        one.load_checkpoint()
+
+
+@pytest.mark.parametrize("change", [{"recipe": {"step_size": 0.2}}, {"precision": "other"}, {"data": "0"}])
+def test_checkpoints_are_not_loaded_under_changed_settings(tmp_path, change):
+    run = new_run(tmp_path)
+    run.record(recipe={"step_size": 0.1}, precision="float32", data="1")
+    run.save_checkpoint(3, TENSORS, facts_at(3))
+    assert RunFolder(run.path).load_checkpoint() is not None
+    run.record(**change)
+    with pytest.raises(InputError, match="were changed after it was written"):
+        RunFolder(run.path).load_checkpoint()
+
+
+def test_runs_may_move_to_another_folder_or_device_and_learn_longer(tmp_path):
+    run = RunFolder.create(tmp_path / "run", "demo", {"seed": 1, "out": str(tmp_path / "run"), "device": "cuda"})
+    run.save_checkpoint(3, TENSORS, facts_at(3))
+    config = json.loads((run.path / "config.json").read_text())
+    config["settings"] |= {"out": "elsewhere", "device": "cpu", "max_iter": 9}
+    (run.path / "config.json").write_text(json.dumps(config))
+    moved = run.path.rename(tmp_path / "moved")
+    assert RunFolder(moved).load_checkpoint()[1] == facts_at(3)
+
+
+def test_what_only_looks_like_a_checkpoint_is_left_alone(tmp_path):
+    run = new_run(tmp_path)
+    (run.path / "checkpoint-of mine").mkdir()
+    for iteration in (99999999, 100000000):
+        run.save_checkpoint(iteration, TENSORS, FACTS)
+    assert [path.name for path in run.checkpoints()] == ["checkpoint-99999999", "checkpoint-100000000"]
+    run.save_checkpoint(100000001, TENSORS, FACTS)
+    assert [path.name for path in run.checkpoints()] == ["checkpoint-100000000", "checkpoint-100000001"]
+    assert (run.path / "checkpoint-of mine").exists()
+
+
+def test_a_folder_is_one_process_alone(tmp_path):
+    run = new_run(tmp_path)
+    before = content_of(run.path)
+    with pytest.raises(InputError, match="another process is at work"):
+        RunFolder(run.path).hold()
+    with pytest.raises(InputError, match="another process is at work"):
+        RunFolder.create(run.path, "demo", {"seed": 1}, overwrite=True)
+    assert content_of(run.path) == before
+    run.release()
+    held = RunFolder(run.path).hold()
+    with pytest.raises(InputError, match="another process is at work"):
+        RunFolder(run.path).hold()
+    held.finish({})
+    RunFolder.create(run.path, "demo", {"seed": 1}, overwrite=True).discard()
+    assert sorted(path.name for path in run.path.iterdir()) == ["config.json", "result.json"]
+
+
+def test_what_a_killed_process_left_is_in_nobodys_way(tmp_path):
+    run = new_run(tmp_path)
+    run.log({"iteration": 1})
+    run._lock.release()  # as the system does; the file stays
+    (run.path / ".partial-checkpoint-00000001").mkdir()
+    assert (run.path / ".lock").exists()
+    RunFolder(run.path).hold().finish({})
+    assert sorted(path.name for path in run.path.iterdir()) == ["config.json", "metrics.jsonl", "result.json"]
+
+
+def test_where_metrics_cannot_be_written_the_user_is_told(tmp_path):
+    run = new_run(tmp_path)
+    (run.path / "metrics.jsonl").symlink_to("/dev/full")
+    with pytest.raises(NotWrittenError, match=r"metrics\.jsonl: cannot be written \(No space left on device\)"):
+        run.log({"iteration": 1})

@@ -7,10 +7,12 @@ import pytest
 import torch
 
 from abpnet import priors
+from abpnet.durable import FILES
 from abpnet.emissions import Block, ChannelGaussian, Columns, Gaussian
 from abpnet.errors import InputError
 from abpnet.estimator import GeneratorNetwork
 from estimators import FAST, images
+from forging import change_facts
 
 
 def test_saved_and_loaded_it_is_the_same(fitted, tmp_path):
@@ -24,7 +26,7 @@ def test_saved_and_loaded_it_is_the_same(fitted, tmp_path):
     np.testing.assert_array_equal(loaded.impute(x, 3), fitted.impute(x, 3))
     assert (loaded.residuals_ is None) == (fitted.recipe == "default")
     assert loaded.history_ == fitted.history_
-    assert sorted(path.name for path in (tmp_path / "model").iterdir()) == ["state.json", "state.safetensors"]
+    assert {path.name for path in (tmp_path / "model").iterdir()} == set(FILES)
 
 
 def test_a_network_of_ones_own_is_passed_to_load(tmp_path):
@@ -54,8 +56,7 @@ def test_a_network_of_ones_own_and_a_prior_of_any_kind_are_saved(tmp_path, prior
 
 def test_a_model_of_another_format_is_refused(fitted, tmp_path):
     fitted.save(tmp_path / "model")
-    path = tmp_path / "model" / "state.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 99}))
+    change_facts(tmp_path / "model", lambda facts: facts.update(format=99))
     with pytest.raises(InputError, match="format 99"):
         GeneratorNetwork.load(tmp_path / "model")
 
@@ -153,10 +154,7 @@ def test_saving_spares_what_abpnet_did_not_write(fitted, tmp_path):
 def test_a_model_learned_elsewhere_computes_here(fitted, tmp_path):
     fitted.save(tmp_path / "model")
     here = GeneratorNetwork.load(tmp_path / "model", device="cpu")
-    path = tmp_path / "model" / "state.json"
-    facts = json.loads(path.read_text())
-    facts["settings"]["device"] = "cuda:7"
-    path.write_text(json.dumps(facts))
+    change_facts(tmp_path / "model", lambda facts: facts["settings"].update(device="cuda:7"))
     loaded = GeneratorNetwork.load(tmp_path / "model", device="cpu")
     np.testing.assert_array_equal(loaded.transform(images()), here.transform(images()))
 
@@ -177,9 +175,6 @@ DAMAGE = {
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_a_damaged_model_is_named(fitted, tmp_path, damage):
     fitted.save(tmp_path / "model")
-    path = tmp_path / "model" / "state.json"
-    facts = json.loads(path.read_text())
-    DAMAGE[damage](facts)
-    path.write_text(json.dumps(facts))
+    change_facts(tmp_path / "model", DAMAGE[damage])
     with pytest.raises(InputError, match="model"):
         GeneratorNetwork.load(tmp_path / "model")

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from abpnet.beginning import begin
 from abpnet.decoders import load_decoder
 from abpnet.disk import RowsOnDisk
 from abpnet.emissions import (
@@ -18,7 +19,7 @@ from abpnet.emissions import (
 from abpnet.errors import InputError
 from abpnet.evaluation import Evaluation, evaluate
 from abpnet.explaining import infer
-from abpnet.learning import alternate, begin
+from abpnet.learning import alternate
 from abpnet.learning_state import Iteration, LearningState
 from abpnet.model import GeneratorModel
 from abpnet.networks import (

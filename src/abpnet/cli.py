@@ -8,6 +8,7 @@ import shutil
 import sys
 import tempfile
 import traceback
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
@@ -17,8 +18,8 @@ from typing import Annotated, Any
 import tyro
 
 from abpnet import parallel
-from abpnet.errors import InputError
-from abpnet.runs import REPLACED, RunFolder
+from abpnet.errors import InputError, NotWrittenError
+from abpnet.runs import LOCK, REPLACED, RunFolder
 from abpnet.tasks import complete, demo, evaluate, explain, objects, sample, sense, sound, texture, video
 from abpnet.tasks.session import SOURCES, Interrupted, RunSettings, settings_from_json, settings_to_json
 
@@ -59,6 +60,11 @@ def _tell(message: object) -> None:
     print(f"abpnet: {message}", file=sys.stderr)
 
 
+def _one_line(message: Warning | str, *place: Any, **more: Any) -> str:
+    """A warning without where in the code it comes from, which is nothing to the user."""
+    return f"abpnet: warning: {message}\n"
+
+
 def _brief(value: Any) -> str:
     return "-" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
 
@@ -75,19 +81,28 @@ def _alone(path: Path, begin: Callable[[], RunFolder]) -> Iterator[RunFolder]:
     """
     folder = parallel.first_alone(begin)
     if folder is not None:
-        parallel.meet()
-        yield folder
+        try:
+            parallel.meet()
+            yield folder
+        finally:
+            folder.release()
         return
     with tempfile.TemporaryDirectory(prefix="abpnet-") as kept:
         copy = Path(kept) / "run"
-        shutil.copytree(path, copy, ignore=shutil.ignore_patterns(REPLACED))
+        shutil.copytree(path, copy, ignore=shutil.ignore_patterns(REPLACED, LOCK))
         parallel.meet()
         yield RunFolder(copy)
 
 
 def _execute(command: str, settings: RunSettings, folder: RunFolder) -> None:
-    result = COMMANDS[command][1](settings, folder)
-    folder.finish(result)
+    try:
+        result = COMMANDS[command][1](settings, folder)
+        folder.finish(result)
+    except (NotWrittenError, OSError) as error:
+        if not folder.started:
+            raise
+        go_on = f"what was reached is kept; mend that, then go on with: abpnet resume {folder.path}"
+        raise InputError(f"{_explained(error)[1]}; {go_on}") from None
     for row in result.get("table", []):
         print("  ".join(f"{name}: {_brief(value)}" for name, value in row.items()))
     print(f"report: {folder.path / 'report.html'}")
@@ -122,7 +137,7 @@ def _resume(path: Path) -> None:
     if command not in COMMANDS:
         raise InputError(f"{path / 'config.json'}: unknown command {command!r}; written by another version of abpnet")
     settings = folder.config["settings"]
-    with _alone(path, lambda: folder) as own:
+    with _alone(path, folder.hold) as own:
         _execute(command, settings_from_json(COMMANDS[command][0], settings, own.path), own)
 
 
@@ -149,10 +164,13 @@ def _explained(error: BaseException) -> tuple[int, object]:
         return 3, f"{error}; the last checkpoint is kept: go on with abpnet resume, on as many processes as you like"
     if isinstance(error, MemoryError) or any(sign in str(error) for sign in OUT_OF_MEMORY):
         return 2, f"not enough memory; ask for fewer or smaller signals ({str(error).splitlines()[0]})"
-    with tempfile.NamedTemporaryFile("w", prefix="abpnet-error-", suffix=".txt", delete=False) as file:
-        traceback.print_exception(error, file=file)
-    fault = f"{type(error).__name__}: {error}"
-    return 1, f"a fault of abpnet itself, {fault}; please report it with {file.name}"
+    fault = f"a fault of abpnet itself, {type(error).__name__}: {error}"
+    try:
+        with tempfile.NamedTemporaryFile("w", prefix="abpnet-error-", suffix=".txt", delete=False) as file:
+            traceback.print_exception(error, file=file)
+    except OSError as full:
+        return 1, f"{fault}; please report it (what led there cannot be written: {full.strerror})"
+    return 1, f"{fault}; please report it with {file.name}"
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -164,6 +182,7 @@ def main(arguments: list[str] | None = None) -> None:
     Args:
         arguments: Those of the command line by default.
     """
+    warnings.formatwarning = _one_line
     for stream in (sys.stdout, sys.stderr):  # names of files need not be text in the terminal's encoding
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from abpnet import patches, saving
 from abpnet.arrays import check_factors, seed_of, signal_shape, to_tensor
+from abpnet.beginning import begin
 from abpnet.disk import Rows
 from abpnet.emissions import ADDITIVE, Emission
 from abpnet.estimator_settings import (
@@ -31,7 +32,8 @@ from abpnet.estimator_settings import (
 from abpnet.explaining import regress
 from abpnet.factor_analysis import FactorAnalysis
 from abpnet.fitted import FittedNetwork
-from abpnet.learning import alternate, begin, estimate_residuals
+from abpnet.interruption import delay_interruption
+from abpnet.learning import alternate, estimate_residuals
 from abpnet.learning_state import Iteration
 from abpnet.model import GeneratorModel
 from abpnet.networks import NonNegative, chosen_network
@@ -41,7 +43,6 @@ from abpnet.precision import try_precisions
 from abpnet.priors import Prior
 from abpnet.recipes import Recipe
 from abpnet.residuals import ResidualField
-from abpnet.runs import delay_interruption
 from abpnet.short_chains import noise_for
 from abpnet.validation import validated
 

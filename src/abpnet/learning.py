@@ -12,142 +12,39 @@ import math
 import time
 import warnings
 from collections.abc import Generator, Iterator
-from itertools import pairwise
-from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
-from abpnet import factor_analysis, parallel, residuals
+from abpnet import parallel, residuals
 from abpnet.ahead import prepared_ahead
-from abpnet.batches import batch_step
+from abpnet.batches import Learned, batch_step
+from abpnet.beginning import begin
 from abpnet.chance import Share
 from abpnet.disk import Rows, RowsOnDisk, hidden
-from abpnet.emissions import residual_sums
-from abpnet.errors import InputError
+from abpnet.divergence import SMALLEST_SHARE, shares_after
+from abpnet.emissions import noise_stds, residual_sums
+from abpnet.errors import DivergenceError, InputError
 from abpnet.explaining import BATCH, decode
-from abpnet.latents import Latents
 from abpnet.learning_state import Iteration, LearningState
 from abpnet.metrics import DYNAMIC_RANGE, latent_moments
 from abpnet.model import GeneratorModel
 from abpnet.observations import Complete, Observation, unmasked
-from abpnet.optimizing import optimizer_of
 from abpnet.projected_residuals import estimate_projected_in_parts, matrix_of
 from abpnet.recipes import Recipe
 from abpnet.residuals import ResidualField
 from abpnet.whitening import neighbours_of, whiten
 
-__all__ = ["alternate", "begin", "estimate_residuals"]
+__all__ = ["alternate", "estimate_residuals"]
 
 # Residuals are white for this many passes; then their field is estimated, and again whenever the passes have doubled.
 PASSES_BEFORE_FIELD = 5
 # Of indirect data, the field is estimated from examples with all measurements, if they are at least this share.
 FEWEST_WHOLE = 0.5
-# A linear start needs no more than this to be good enough.
-MOST_EXAMPLES_LINEAR, MOST_ENTRIES_LINEAR, LINEAR_ITERATIONS = 2000, 1024, 20
-# Examples that are in memory, those of which signals are measured, and chains that are drawn, at a time.
-EXAMPLES, MEASURED_EXAMPLES, CHAINS = BATCH, 32 * BATCH, 2**14
+# Examples that are in memory, and those of which signals are measured, at a time.
+EXAMPLES, MEASURED_EXAMPLES = BATCH, 32 * BATCH
 # What makes the examples of a batch depend on one another.
 BATCH_NORMALISATION = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
-
-
-@runtime_checkable
-class Regressing(Protocol):
-    """A network that can start at the linear regression of complete signals on the start of their chains."""
-
-    def regress(self, z: Tensor, y: Tensor) -> None:
-        """Set weights by least squares of y on z."""
-
-
-def _some(count: int, most: int, generator: torch.Generator) -> Tensor:
-    """Indices drawn at random, in ascending order, on the CPU."""
-    return torch.randperm(count, generator=generator, device=generator.device)[:most].sort().values.cpu()
-
-
-def _drawn_together(n: int, device: torch.device) -> Iterator[Tensor]:
-    """Indices whose chains are drawn at once: on the CPU some at a time, which gives the numbers of one draw.
-
-    That is so for parts of a multiple of 16 numbers, and a last one of more than 16.
-    """
-    starts = range(0, max(n - CHAINS, 1), CHAINS) if device.type == "cpu" else range(1)
-    for first, last in pairwise([*starts, n]):
-        yield torch.arange(first, last)
-
-
-def _start_of_chains(
-    model: GeneratorModel,
-    y: Rows,
-    observation: Observation,
-    recipe: Recipe,
-    generator: torch.Generator,
-    start: Tensor | None,
-) -> Latents:
-    shape = model.latent_shape
-    latents = Latents.temporary(len(y), shape) if isinstance(y, RowsOnDisk) else Latents(torch.empty(len(y), *shape))
-    if start is not None:
-        latents.copy_from(start)
-        return latents
-    if recipe.start == "prior" or len(shape) > 1:
-        for rows in _drawn_together(len(y), generator.device):
-            latents.write(rows, model.prior.sample((len(rows), *shape), generator))
-        return latents
-    entries = _some(math.prod(y.shape[1:]), MOST_ENTRIES_LINEAR, generator)
-    examples = _some(len(y), MOST_EXAMPLES_LINEAR, generator)
-
-    def read(rows: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Some entries of these examples, and which were observed; few examples at a time have them all in memory."""
-        values, seen = [], []
-        for index in rows.split(EXAMPLES):
-            values.append(y[index].flatten(1)[:, entries])
-            observed = observation.select(index).observed
-            if observed is not None:
-                seen.append(observed.expand(len(index), *y.shape[1:]).flatten(1)[:, entries].to(y.device))
-        return torch.cat(values), torch.cat(seen) if seen else None
-
-    values, observed = read(examples)
-    linear = factor_analysis.fit(values, shape[0], observed, max_iter=LINEAR_ITERATIONS)
-    for rows in torch.arange(len(y)).split(MOST_EXAMPLES_LINEAR):
-        latents.write(rows, factor_analysis.posterior(linear, *read(rows)).mean)
-    return latents
-
-
-def begin(
-    model: GeneratorModel,
-    y: Rows,
-    observation: Observation | None = None,
-    *,
-    recipe: Recipe,
-    generator: torch.Generator,
-    start: Tensor | None = None,
-) -> LearningState:
-    """The state before the first iteration.
-
-    Args:
-        model: Whose weights are to be learned; changed in place later on.
-        y: (n, *measured) observations, NaN = missing; or `RowsOnDisk`, whose chains are on disk as well.
-        observation: How y came about; complete by default.
-        recipe: How to learn.
-        generator: Source of all chance, on the device of the model.
-        start: (n, *latent_shape) where the chains start; as the recipe says by default.
-    """
-    y, observation = hidden(y, observation)
-    latents = _start_of_chains(model, y, observation, recipe, generator, start)
-    if isinstance(model.network, Regressing) and isinstance(observation, Complete):
-        some = torch.arange(len(y))
-        if isinstance(y, RowsOnDisk):
-            some = _some(len(y), MOST_EXAMPLES_LINEAR, torch.Generator().manual_seed(0))
-        model.network.regress(latents.read(some, y.device), y[some])
-    precision_shape = [model.latent_shape[0]] * 2
-    if recipe.masked_metric:
-        precision_shape.insert(0, math.prod(y.shape[1:]))
-    return LearningState(
-        model=model,
-        latents=latents,
-        optimizer=optimizer_of(model, recipe, len(y)),
-        generator=generator,
-        averaged={name: weight.detach().clone() for name, weight in model.named_parameters()},
-        latent_precision=torch.zeros(precision_shape, device=generator.device),
-    )
 
 
 def _in_memory(y: Rows) -> Tensor:
@@ -262,6 +159,35 @@ def _join(state: LearningState, y: Rows, recipe: Recipe) -> None:
     state.follow_first()
 
 
+def _divergence(state: LearningState, examples: Tensor, recipe: Recipe, what: str) -> DivergenceError:
+    return DivergenceError(
+        what,
+        iteration=state.iteration + 1,
+        examples=examples.tolist(),
+        step_size=recipe.step_size,
+        noise_stds=noise_stds(state.model.emission),
+    )
+
+
+def _check(state: LearningState, index: Tensor, recipe: Recipe, learned: Learned, share: Share) -> None:
+    """Stop where a batch says that settings are wrong.
+
+    Raises:
+        DivergenceError: If the gradient of the weights is not finite, or all of several chains ran away.
+    """
+    if not learned.finite:
+        raise _divergence(state, index, recipe, "the gradient of the weights is not finite")
+    if share.n > 1 and learned.n_diverged == share.n:
+        raise _divergence(state, index, recipe, "the energies of all examples of a batch explode")
+
+
+def _rows(chosen: Tensor, kept: slice) -> Tensor:
+    """Which rows of a share count: those chosen, unless they are another process's."""
+    rows = torch.zeros_like(chosen)
+    rows[kept] = chosen[kept]
+    return rows
+
+
 def alternate(
     model: GeneratorModel,
     y: Rows,
@@ -293,6 +219,7 @@ def alternate(
         A summary after each pass over the examples.
 
     Raises:
+        DivergenceError: If learning runs away; the state is that before the batch in which it did.
         InputError: If the recipe cannot be used with rows on disk; or several processes were given different data, or
             cannot share the batches: there are fewer examples in one than processes, or the network has batch
             normalisation.
@@ -318,30 +245,43 @@ def alternate(
             state.residuals, _ = estimate_residuals(state, y, observation, precision)
             white, filters = whiten(_in_memory(y), observation, state.residuals, model.emission, neighbours)
             step = batch_step(state, filters, recipe, precision, held_out)
-        sums, moved = torch.zeros(4, device=device), []
-        energy, acceptance, residual, n_observed = sums.unbind()
+        sums, moved = torch.zeros(5, device=device), []
+        energy, acceptance, residual, n_observed, diverged = sums.unbind()
         order = torch.randperm(len(y), generator=state.generator, device=state.generator.device).cpu()
         for share, index, batch, seen in _batches(order, recipe.batch_size, white, filters, state.generator):
             batch, seen, kept = batch.to(device), seen.to(device), share.kept
-            learned = step(state.latents.read(index, device), batch, seen, share)
+            shares = state.step_shares[index].to(device)
+            try:
+                learned = step(state.latents.read(index, device), batch, seen, share, shares)
+            except torch.linalg.LinAlgError:
+                raise _divergence(state, index, recipe, "the metric of the factors is none any more") from None
+            _check(state, index, recipe, learned, share)
             state.latents.write(index[kept], learned.z[kept])
+            state.step_shares[index[kept]] = shares_after(shares, learned.diverged)[kept].cpu()
             moved.append(index[kept])
             if filters is not observation:
                 batch, seen = y[index].to(device), observation.select(index)
             with torch.no_grad():
                 difference = batch - model.emission.mean(seen(learned.signal))
             difference = difference if seen.observed is None else torch.where(seen.observed, difference, 0.0)
-            difference = difference[kept]
-            observed = None if seen.observed is None else seen.observed.expand_as(batch)[kept]
+            counted = kept if not learned.n_diverged else _rows(~learned.diverged, kept)
+            difference = difference[counted]
+            observed = None if seen.observed is None else seen.observed.expand_as(batch)[counted]
             n_entries = difference.numel() if observed is None else observed.sum()
-            if recipe.learn_noise:
+            if recipe.learn_noise and learned.n_diverged < share.n:
                 state.learn_noise(parallel.total(residual_sums(model.emission, difference, n_entries, observed)))
-            energy += learned.energies[kept].sum()
-            acceptance += learned.acceptance[kept].sum()
+            energy += learned.energies[counted].sum()
+            acceptance += learned.acceptance[counted].sum()
             residual += difference.abs().sum()
             n_observed += n_entries
-        energy, acceptance, residual, n_observed = parallel.total(sums)
+            diverged += learned.diverged[kept].sum()
+        energy, acceptance, residual, n_observed, diverged = parallel.total(sums)
+        n_told = len(y) - int(diverged)
         state.latents.exchange(torch.cat(moved))
+        parallel.exchange(state.step_shares, torch.cat(moved))
+        stuck = (state.step_shares < SMALLEST_SHARE).nonzero().flatten()
+        if len(stuck):
+            raise _divergence(state, stuck, recipe, "energies explode even at a small share of the step size")
         state.follow_chains()
         r_hat, draws = state.convergence()
         state.iteration += 1
@@ -349,12 +289,13 @@ def alternate(
         iteration = Iteration(
             iteration=state.iteration,
             seconds=state.seconds,
-            energy=float(energy) / len(y),
+            energy=float(energy) / n_told if n_told else math.nan,
             error=float(residual / n_observed) / DYNAMIC_RANGE,
             **latent_moments(state.latents.parts()),
-            acceptance=None if acceptance.isnan() else float(acceptance) / len(y),
+            acceptance=None if acceptance.isnan() or not n_told else float(acceptance) / n_told,
             r_hat=r_hat,
             effective_draws=draws,
+            diverged=int(diverged),
         )
         state.history.append(iteration.row())
         yield iteration

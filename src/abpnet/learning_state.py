@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
+from math import isfinite
 from typing import Any
 
 import torch
@@ -10,12 +11,12 @@ from torch import Tensor
 
 from abpnet import parallel
 from abpnet.convergence import effective_draws, split_r_hat
+from abpnet.durable import by_part
 from abpnet.emissions import noise_stds, with_noise, with_noise_moved
 from abpnet.errors import InputError
 from abpnet.latents import Latents
 from abpnet.model import GeneratorModel
 from abpnet.residuals import ResidualField
-from abpnet.runs import by_part
 
 __all__ = ["Iteration", "LearningState"]
 
@@ -43,6 +44,7 @@ class Iteration:
         r_hat: Whether chains are still on their way, see `convergence.split_r_hat`; of the latest passes, None in the
             first of them.
         effective_draws: How many independent draws these passes are worth.
+        diverged: How many chains ran away and were put back; see `divergence`.
     """
 
     iteration: int
@@ -55,10 +57,12 @@ class Iteration:
     acceptance: float | None
     r_hat: float | None
     effective_draws: float | None
+    diverged: int
 
     def row(self) -> dict[str, int | float | None]:
-        """The same as a dictionary."""
-        return asdict(self)
+        """The same as a dictionary; None stands for what is no number, as nothing does in JSON."""
+        values = asdict(self)
+        return {name: None if value is None or not isfinite(value) else value for name, value in values.items()}
 
 
 @dataclass
@@ -73,6 +77,7 @@ class LearningState:
         averaged: Running mean of the weights, by name; what is kept in the end.
         latent_precision: Running mean of the latent factors' posterior precision, (d, d); or of what each entry of a
             signal adds to it, (D, d, d), see `Recipe.masked_metric`.
+        step_shares: (n,) which share of the step size each chain takes; less than 1 after it ran away.
         updates: Weight updates so far.
         iteration: Passes so far.
         seconds: Spent so far.
@@ -87,6 +92,7 @@ class LearningState:
     generator: torch.Generator
     averaged: dict[str, Tensor]
     latent_precision: Tensor
+    step_shares: Tensor
     updates: int = 0
     iteration: int = 0
     seconds: float = 0.0
@@ -105,6 +111,7 @@ class LearningState:
         return tensors | {
             "latents": self.latents.values,
             "latent_precision": self.latent_precision,
+            "step_shares": self.step_shares,
             "generator": self.generator.get_state(),
             "trace": self.trace,
         }
@@ -163,6 +170,7 @@ class LearningState:
         for name, tensor in self.averaged.items():
             tensor.copy_(parts["averaged"][name])
         self.latent_precision.copy_(tensors["latent_precision"])
+        self.step_shares.copy_(tensors["step_shares"])
         self.generator.set_state(tensors["generator"])
         self.trace = tensors["trace"].clone()
         self.residuals = ResidualField(tensors["residuals"].clone()) if "residuals" in tensors else None

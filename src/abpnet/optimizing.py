@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from abpnet.networks.layers import WEIGHTED, n_inputs
 from abpnet.recipes import Recipe
 
-__all__ = ["optimizer_of", "set_rate"]
+__all__ = ["optimizer_of", "set_rate", "step_if"]
 
 # Few hundred updates must do: the second moments forget faster than usual.
 ADAM_SECOND_DECAY = 0.99
@@ -72,3 +72,17 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float | Tensor) -> None:
     """Let each layer learn at its share of this rate from now on."""
     for group in optimizer.param_groups:
         group["lr"] = rate if group["share"] == 1 else rate * group["share"]
+
+
+def step_if(sound: Tensor, optimizer: torch.optim.Optimizer) -> None:
+    """Let the optimizer take its step if this is true; where a GPU knows, the processor does not wait to be told.
+
+    Args:
+        sound: One truth value.
+        optimizer: On a GPU one that finds out by itself: AdamW, fused.
+    """
+    if sound.is_cuda and optimizer.defaults.get("fused"):
+        optimizer.found_inf = (~sound).float()  # type: ignore[attr-defined]
+        optimizer.step()
+    elif sound:
+        optimizer.step()

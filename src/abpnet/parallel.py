@@ -179,14 +179,24 @@ def mean(of_share: Tensor, share: Share) -> Tensor:
     return total(of_share * (n / share.n))
 
 
-def sum_gradients(weights: Iterable[Tensor]) -> None:
-    """Replace the gradients of all weights by their sums over all processes, sent as one."""
+def sum_gradients(weights: Iterable[Tensor], number: Tensor) -> Tensor:
+    """Replace the gradients of all weights by their sums over all processes, sent as one.
+
+    Args:
+        weights: The same in each process.
+        number: Is summed on the way.
+
+    Returns:
+        The sum of that number.
+    """
     if n_processes() == 1:
-        return
+        return number
     gradients = [weight.grad for weight in weights if weight.grad is not None]
-    summed = _reduce(torch.cat([gradient.flatten() for gradient in gradients]))
-    for gradient, part in zip(gradients, summed.split([gradient.numel() for gradient in gradients]), strict=True):
+    sent = [*gradients, number.to(gradients[0])]
+    parts = _reduce(torch.cat([tensor.flatten() for tensor in sent])).split([tensor.numel() for tensor in sent])
+    for gradient, part in zip(gradients, parts, strict=False):
         gradient.copy_(part.view_as(gradient))
+    return parts[-1].view(())
 
 
 def exchange(values: Tensor, moved: Tensor) -> None:

@@ -2,179 +2,64 @@
 
 DIR/config.json            command and settings, recipe, versions, precision
 DIR/metrics.jsonl          one row per iteration
-DIR/checkpoint-NNNNNNNN/   state.safetensors + state.json, complete or absent
+DIR/checkpoint-NNNNNNNN/   the state after so many iterations, and one before it, see `durable`
 DIR/result.json            final figures; its presence says that the run is finished
 DIR/model/ report.html *.png ...
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
-import os
 import platform
 import shutil
-import signal
-import threading
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
-import safetensors.torch
 import torch
 from torch import Tensor
 
-from abpnet import parallel
-from abpnet.errors import InputError
+from abpnet.durable import PARTIAL, read_folder, read_json, remove, replace_file, write_folder, write_json
+from abpnet.errors import InputError, NotWrittenError
 
-__all__ = ["Interruption", "RunFolder", "by_part", "delay_interruption", "read_folder", "write_folder"]
+__all__ = ["RunFolder"]
 
 CONFIG, METRICS, RESULT = "config.json", "metrics.jsonl", "result.json"
-CHECKPOINT, PARTIAL, REPLACED = "checkpoint-", ".partial-", ".replaced"
-TENSORS, FACTS = "state.safetensors", "state.json"
+CHECKPOINT, REPLACED, LOCK = "checkpoint-", ".replaced", ".lock"
+# Checkpoints that are kept: the latest, and one to fall back on.
+KEPT_CHECKPOINTS = 2
+# What config.json says that a checkpoint goes with; a run may move to another folder or device, or learn longer.
+IDENTITY = ("command", "settings", "recipe", "precision", "data")
+FREE_SETTINGS = ("out", "device", "overwrite", "max_iter", "max_seconds")
 
 
-def _sync(path: Path) -> None:
-    """Flush a file or folder to disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _entries(path: Path) -> list[Path]:
+    """What stands in a folder, apart from the lock."""
+    return [entry for entry in path.iterdir() if entry.name != LOCK]
 
 
-def _write_durably(path: Path, content: bytes) -> None:
-    path.write_bytes(content)
-    _sync(path)
-
-
-def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write safetensors durably; what is memory-mapped is not copied into memory on the way."""
-    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    owners = Counter(tensor.untyped_storage().data_ptr() for tensor in plain.values())
-    own = {  # shared memory, such as that of tied weights, cannot be written twice
-        name: tensor.clone() if owners[tensor.untyped_storage().data_ptr()] > 1 else tensor
-        for name, tensor in plain.items()
-    }
-    path.touch()  # the umask says who may read it; safetensors asks nobody
-    mode = path.stat().st_mode
-    safetensors.torch.save_file(own, path)
-    path.chmod(mode)
-    _sync(path)
-
-
-def replace_file(path: Path, content: str) -> None:
-    """Write a file so that it is the old one or the new one, never a part."""
-    partial = path.with_name(PARTIAL + path.name)
-    _write_durably(partial, content.encode())
-    partial.replace(path)
-    _sync(path.parent)
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write JSON; see `replace_file`."""
-    replace_file(path, json.dumps(content, indent=2) + "\n")
-
-
-def read_json(path: Path) -> Any:
-    """Read a JSON file.
+def _locked(path: Path) -> Any:
+    """A lock on a folder, which ends with this process at the latest.
 
     Raises:
-        InputError: If it is absent or damaged.
+        InputError: If another process has it.
     """
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(path / LOCK, timeout=0)
     try:
-        return json.loads(path.read_text())
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; expected a folder that abpnet wrote") from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: damaged or unreadable ({error})") from None
-
-
-def write_folder(folder: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
-    """Write tensors (safetensors) and facts (JSON) into a folder that appears complete or not at all.
-
-    Everything is written aside, flushed to disk and renamed; an existing folder of that name is replaced.
-    """
-    partial = folder.with_name(PARTIAL + folder.name)
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    _write_tensors(partial / TENSORS, tensors)
-    _write_durably(partial / FACTS, (json.dumps(facts, indent=2) + "\n").encode())
-    _sync(partial)
-    outdated = folder.with_name(PARTIAL + "outdated-" + folder.name)
-    shutil.rmtree(outdated, ignore_errors=True)
-    if folder.exists():
-        folder.rename(outdated)
-    try:
-        partial.rename(folder)
-    except OSError:
-        if outdated.exists():
-            outdated.rename(folder)
-        raise
-    _sync(folder.parent)
-    shutil.rmtree(outdated, ignore_errors=True)
-
-
-def by_part(tensors: Mapping[str, Tensor]) -> defaultdict[str, dict[str, Tensor]]:
-    """Tensors named "part.rest", grouped by part; a part that is absent is empty."""
-    parts: defaultdict[str, dict[str, Tensor]] = defaultdict(dict)
-    for name, tensor in tensors.items():
-        part, _, rest = name.partition(".")
-        parts[part][rest] = tensor
-    return parts
-
-
-def read_folder(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read what `write_folder` wrote. The tensors are memory-mapped: whoever keeps one keeps the file.
-
-    Raises:
-        InputError: If a file is absent or damaged.
-    """
-    facts = read_json(folder / FACTS)
-    if not isinstance(facts, dict):
-        raise InputError(f"{folder / FACTS}: damaged (not a table of facts)")
-    try:
-        return safetensors.torch.load_file(folder / TENSORS), facts
-    except (OSError, safetensors.SafetensorError) as error:
-        raise InputError(f"{folder / TENSORS}: absent or damaged ({error})") from None
-
-
-class Interruption:
-    """Whether the user (SIGINT) or the system (SIGTERM) asked to stop; a second request stops at once."""
-
-    def __init__(self) -> None:
-        self.signal: int | None = None
-
-    def request(self, number: int, frame: FrameType | None) -> None:
-        """Note the request, or give up waiting if it is the second one."""
-        if self.signal is not None:
-            raise KeyboardInterrupt
-        self.signal = number
-
-    def requested(self) -> int | None:
-        """The signal that came to this process, or to any of several, which all have to ask at the same point."""
-        return parallel.largest(self.signal or 0) or None
-
-
-@contextmanager
-def delay_interruption() -> Iterator[Interruption]:
-    """Within the block, SIGINT and SIGTERM are noted instead of raised, so that an iteration is always finished."""
-    interruption = Interruption()
-    if threading.current_thread() is not threading.main_thread():  # signals are the main thread's
-        yield interruption
-        return
-    previous = {number: signal.signal(number, interruption.request) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield interruption
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+        lock.acquire()
+    except Timeout:
+        raise InputError(f"{path}: another process is at work in this folder; wait for it, or name another") from None
+    return lock
 
 
 class RunFolder:
     """The folder of one run.
+
+    Whoever created it, or holds it, has it alone until it is finished, discarded or released.
 
     Args:
         path: An existing run folder; see `create`.
@@ -191,6 +76,7 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.was_there = True
+        self._lock: Any = None
         self.config: dict[str, Any] = read_json(path / CONFIG)
         kinds = {"command": str, "settings": dict, "versions": dict}
         if not isinstance(self.config, dict) or not all(
@@ -217,14 +103,15 @@ class RunFolder:
         if path.exists() and not path.is_dir():
             raise InputError(f"{path}: is a file; --out expects a folder")
         was_there = path.is_dir()
-        if was_there and any(path.iterdir()):
+        if was_there and _entries(path):
             if not overwrite:
                 raise InputError(f"{path}: not empty; choose another --out, or pass --overwrite to replace that run")
             cls(path)  # only what abpnet wrote is ever deleted
         try:
             path.mkdir(parents=True, exist_ok=True)
+            lock = _locked(path)
             shutil.rmtree(path / REPLACED, ignore_errors=True)
-            earlier = list(path.iterdir())
+            earlier = _entries(path)
             if earlier:
                 (path / REPLACED).mkdir()
             for entry in earlier:
@@ -232,10 +119,29 @@ class RunFolder:
             versions = {"abpnet": __version__, "torch": torch.__version__, "python": platform.python_version()}
             write_json(path / CONFIG, {"command": command, "settings": dict(settings), "versions": versions})
         except OSError as error:
-            raise InputError(f"{path}: cannot be written ({error.strerror}); choose another --out") from None
+            raise NotWrittenError(f"{path}: cannot be written ({error.strerror}); choose another --out") from None
         folder = cls(path)
-        folder.was_there = was_there
+        folder.was_there, folder._lock = was_there, lock
         return folder
+
+    def hold(self) -> RunFolder:
+        """Have the folder alone, until it is released.
+
+        Raises:
+            InputError: If another process has it, or it cannot be written.
+        """
+        try:
+            self._lock = _locked(self.path)
+        except OSError as error:
+            raise NotWrittenError(f"{self.path}: cannot be written ({error.strerror}); check its permissions") from None
+        return self
+
+    def release(self) -> None:
+        """Let others have the folder."""
+        if self._lock is not None:
+            remove(self.path / LOCK)
+            self._lock.release()
+            self._lock = None
 
     def record(self, **facts: Any) -> None:
         """Add facts, such as the precision chosen, to config.json."""
@@ -243,10 +149,17 @@ class RunFolder:
         write_json(self.path / CONFIG, self.config)
 
     def log(self, row: Mapping[str, Any]) -> None:
-        """Append one row to metrics.jsonl."""
+        """Append one row to metrics.jsonl.
+
+        Raises:
+            NotWrittenError: If there is no room for it; the rest of the folder is kept.
+        """
         self._drop_replaced()
-        with (self.path / METRICS).open("a") as file:
-            file.write(json.dumps(row) + "\n")
+        try:
+            with (self.path / METRICS).open("a") as file:
+                file.write(json.dumps(row) + "\n")
+        except OSError as error:
+            raise NotWrittenError(f"{self.path / METRICS}: cannot be written ({error.strerror})") from None
 
     def log_anew(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write metrics.jsonl as a whole, whatever stood there."""
@@ -263,47 +176,86 @@ class RunFolder:
 
     def checkpoints(self) -> list[Path]:
         """Complete checkpoints, oldest first."""
-        return sorted(self.path.glob(CHECKPOINT + "*"))
+        named = [path for path in self.path.glob(CHECKPOINT + "*") if path.name.removeprefix(CHECKPOINT).isdecimal()]
+        return sorted(named, key=lambda path: int(path.name.removeprefix(CHECKPOINT)))
 
     def save_checkpoint(self, iteration: int, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
-        """Write the state after `iteration` iterations, then delete older ones."""
-        name = f"{CHECKPOINT}{iteration:08d}"
-        write_folder(self.path / name, tensors, facts)
-        for older in self.checkpoints():
-            if older.name < name:
-                shutil.rmtree(older)
-
-    def load_checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        """The newest checkpoint, None if there is none yet; metrics.jsonl is set back to its history.
+        """Write the state after `iteration` iterations; the one before is kept, and older ones deleted.
 
         Raises:
-            InputError: If it is damaged.
+            NotWrittenError: If it cannot be written; earlier ones are kept.
         """
-        checkpoints = self.checkpoints()
-        if not checkpoints:
-            self.log_anew([])
-            return None
-        tensors, facts = read_folder(checkpoints[-1])
-        if not isinstance(facts.get("history"), list) or len(facts["history"]) != facts.get("iteration"):
-            raise InputError(f"{checkpoints[-1] / FACTS}: damaged (its history does not fit its iteration)")
-        self.log_anew(facts["history"])
+        write_folder(self.path / f"{CHECKPOINT}{iteration:08d}", tensors, {**facts, "run": self.identity()})
+        for older in self.checkpoints()[:-KEPT_CHECKPOINTS]:
+            self._delete(older)
+
+    def load_checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        """The newest checkpoint that is good, None if there is none yet; metrics.jsonl is set back to its history.
+
+        Where a newer one is damaged, a warning says so.
+
+        Raises:
+            InputError: If none of them is good.
+        """
+        damage: list[str] = []
+        for path in reversed(self.checkpoints()):
+            try:
+                tensors, facts = self._read_checkpoint(path)
+            except InputError as error:
+                damage.append(str(error))
+                continue
+            if damage:
+                lost = f"goes on from {path.name} instead: later iterations are lost and computed again"
+                warnings.warn(f"{'; '.join(damage)}; {lost}", stacklevel=2)
+            self.log_anew(facts["history"])
+            return tensors, facts
+        if damage:
+            raise InputError(f"{'; '.join(damage)}; delete {self.path / CHECKPOINT}* to begin anew")
+        self.log_anew([])
+        return None
+
+    def _read_checkpoint(self, path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        tensors, facts = read_folder(path)
+        history, iteration = facts.get("history"), facts.get("iteration")
+        fits = isinstance(history, list) and isinstance(iteration, int) and len(history) == iteration
+        if not fits or path.name != f"{CHECKPOINT}{iteration:08d}":
+            raise InputError(f"{path}: damaged (its history and name do not fit its iteration)")
+        if facts.pop("run", None) != self.identity():
+            raise InputError(f"{path}: of another run, or {CONFIG} or the data were changed after it was written")
         return tensors, facts
+
+    def identity(self) -> str:
+        """A number that tells runs apart by command, settings and data."""
+        known = {name: self.config[name] for name in IDENTITY if name in self.config}
+        known["settings"] = {name: of for name, of in known["settings"].items() if name not in FREE_SETTINGS}
+        return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
+
+    def _delete(self, checkpoint: Path) -> None:
+        """Delete a checkpoint so that it is there as a whole or not at all."""
+        outdated = checkpoint.with_name(PARTIAL + "outdated-" + checkpoint.name)
+        remove(outdated)
+        checkpoint.rename(outdated)
+        remove(outdated)
 
     def finish(self, result: Mapping[str, Any]) -> None:
         """Write result.json, which says that the run is finished, and delete the checkpoints."""
         self._drop_replaced()
         write_json(self.path / RESULT, dict(result))
         for checkpoint in self.checkpoints():
-            shutil.rmtree(checkpoint)
+            self._delete(checkpoint)
+        for leftover in self.path.glob(PARTIAL + "*"):  # of sessions that were killed while they wrote
+            remove(leftover)
+        self.release()
 
     @property
     def started(self) -> bool:
         """Whether there is more in the folder than the settings."""
-        return any(path.name not in (CONFIG, REPLACED) for path in self.path.iterdir())
+        return any(path.name not in (CONFIG, REPLACED, LOCK) for path in self.path.iterdir())
 
     def discard(self) -> None:
         """Leave the folder as `create` found it; only for a run that has not started."""
         (self.path / CONFIG).unlink()
+        self.release()
         if (self.path / REPLACED).exists():
             for entry in (self.path / REPLACED).iterdir():
                 entry.rename(self.path / entry.name)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from abpnet.descriptions import build, describe, plain, state
+from abpnet.durable import FILES, by_part, read_folder, write_folder
 from abpnet.errors import InputError
 from abpnet.estimator_settings import NON_NEGATIVE, device_of
 from abpnet.factor_analysis import FactorAnalysis
@@ -20,7 +21,6 @@ from abpnet.networks import NonNegative, build_network, describe_network
 from abpnet.patches import PatchField
 from abpnet.recipes import Recipe
 from abpnet.residuals import ResidualField
-from abpnet.runs import FACTS, TENSORS, by_part, read_folder, write_folder
 
 __all__ = ["load", "save"]
 
@@ -34,7 +34,7 @@ def save(estimator: Any, folder: Path) -> None:
     Raises:
         InputError: If something else stands there, or the prior or the emission is a class of the caller's own.
     """
-    if folder.exists() and not (folder.is_dir() and {path.name for path in folder.iterdir()} <= {TENSORS, FACTS}):
+    if folder.exists() and not (folder.is_dir() and {path.name for path in folder.iterdir()} <= set(FILES)):
         raise InputError(f"{folder}: holds something else than a saved estimator; choose another folder")
     model = estimator.model_
     tensors = {f"network.{name}": tensor for name, tensor in model.network.state_dict().items()}

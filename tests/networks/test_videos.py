@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from abpnet.beginning import begin
 from abpnet.data.builtin import waves
-from abpnet.learning import begin
 from abpnet.model import GeneratorModel
 from abpnet.networks import FrameNetwork, SpaceTimeNetwork, build_network, describe_network, initialise
 from abpnet.observations import Mask

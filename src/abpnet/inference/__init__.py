@@ -6,7 +6,7 @@ work for any decoder and any observation. Gradients are computed for z alone.
 """
 
 from abpnet.inference.adapting import Adapted, adapt_step_size
-from abpnet.inference.energies import Energy, Watch, energy_and_gradient, precondition
+from abpnet.inference.energies import Energy, Watch, choose, energy_and_gradient, precondition
 from abpnet.inference.hamiltonian_dynamics import Moving, hamiltonian, underdamped
 from abpnet.inference.langevin_dynamics import gradient_descent, langevin, langevin_noise, mala
 from abpnet.inference.modes import find_mode, ridge
@@ -18,6 +18,7 @@ __all__ = [
     "Moving",
     "Watch",
     "adapt_step_size",
+    "choose",
     "energy_and_gradient",
     "find_mode",
     "gradient_descent",

@@ -18,6 +18,7 @@ __all__ = [
     "apply",
     "choose",
     "energy_and_gradient",
+    "in_precision",
     "per_example",
     "precondition",
     "truncate",
@@ -51,6 +52,11 @@ def precondition(precision: Float[Tensor, "d d"]) -> Float[Tensor, "d d"]:
     # A check would make the processor wait for a GPU; what fails there is no number from here on.
     factor, _ = torch.linalg.cholesky_ex(shrunk, check_errors=not shrunk.is_cuda)
     return torch.linalg.solve_triangular(factor, identity, upper=False).mT.contiguous()
+
+
+def in_precision(size: float | Tensor, z: Tensor) -> float | Tensor:
+    """A step size, of double precision where there is one for each example, as a factor of what is as precise as z."""
+    return size.to(z.dtype) if isinstance(size, Tensor) else size
 
 
 def per_example(values: float | Float[Tensor, "n"], z: Float[Tensor, "n *latent"]) -> float | Tensor:

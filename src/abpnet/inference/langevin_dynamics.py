@@ -17,6 +17,7 @@ from abpnet.inference.energies import (
     apply,
     choose,
     energy_and_gradient,
+    in_precision,
     per_example,
     truncate,
 )
@@ -24,9 +25,10 @@ from abpnet.inference.energies import (
 __all__ = ["gradient_descent", "langevin", "langevin_noise", "mala"]
 
 
-def _noise_size(step_size: float, temperature: float, root: Tensor | None) -> float:
+def _noise_size(step_size: float | Tensor, temperature: float, root: Tensor | None) -> float | Tensor:
     """`s sqrt(T)`, or `s sqrt(T (1 - s^2 / 4))` in a metric."""
-    return step_size * math.sqrt(temperature * (1.0 if root is None else 1 - step_size**2 / 4))
+    squared = temperature * (1.0 if root is None else 1 - step_size**2 / 4)
+    return step_size * (squared.sqrt() if isinstance(squared, Tensor) else math.sqrt(squared))
 
 
 def langevin_noise(
@@ -62,7 +64,7 @@ def langevin(
     energy: Energy,
     z: Float[Tensor, "n *latent"],
     *,
-    step_size: float,
+    step_size: float | Float[Tensor, "n"],
     n_steps: int,
     generator: Chance,
     temperature: float = 1.0,
@@ -80,7 +82,7 @@ def langevin(
     Args:
         energy: E(z) of each example.
         z: Where the chains stand.
-        step_size: s; below 2 with a root.
+        step_size: s, one for all or one for each example in double precision; below 2 with a root.
         n_steps: Number of steps.
         generator: Source of u, on its own device.
         temperature: T; 0 is gradient descent, exactly.
@@ -89,11 +91,13 @@ def langevin(
         watch: Told of each step but the last, once the next has evaluated where it led, with which probability (n,)
             Metropolis and Hastings would have accepted it: 1 = the step leaves no bias.
     """
-    noise_size = _noise_size(step_size, temperature, root)
+    size = per_example(step_size, z)
+    noise_size = in_precision(_noise_size(size, temperature, root), z)
+    share = in_precision(0.5 * size**2, z)
     before: _Step | None = None
     for _ in range(n_steps):
         energies, gradient = energy_and_gradient(energy, z)
-        drift = (0.5 * step_size**2) * (gradient if root is None else truncate(apply(root.mT, gradient)))
+        drift = share * (gradient if root is None else truncate(apply(root.mT, gradient)))
         if watch is not None and before is not None:
             watch(_acceptance(before, energies / temperature, drift / noise_size))
         move = -drift

@@ -21,8 +21,8 @@ from abpnet.chance import seed_for
 from abpnet.data.series import is_frame
 from abpnet.data.tables import Kind, Table
 from abpnet.errors import InputError
+from abpnet.interruption import delay_interruption
 from abpnet.learning_state import Iteration
-from abpnet.runs import delay_interruption
 from abpnet.tables.learning import Pass, TableLearning
 from abpnet.tables.models import draw, expect
 

@@ -20,17 +20,18 @@ from jaxtyping import Float
 from torch import Tensor
 
 from abpnet import factor_analysis
+from abpnet.beginning import begin
 from abpnet.chance import seed_for
 from abpnet.data.tables import Table
+from abpnet.durable import by_part
 from abpnet.emissions import noise_stds, with_noise
 from abpnet.entrywise import entry_information
 from abpnet.errors import InputError
-from abpnet.learning import alternate, begin
+from abpnet.learning import alternate
 from abpnet.learning_state import Iteration, LearningState
 from abpnet.model import frozen_decoder
 from abpnet.observations import Complete, hide_missing
 from abpnet.recipes import Recipe
-from abpnet.runs import by_part
 from abpnet.tables.choosing import LATENT_DIMS, choose_latent_dim, hold_back, unexplained
 from abpnet.tables.models import TableModel, expect, start_model
 

@@ -14,11 +14,12 @@ from torch import Tensor, nn
 
 from abpnet import figures, metrics, report
 from abpnet.baselines import dcgan, vae
+from abpnet.durable import read_folder, write_folder
 from abpnet.estimator import GeneratorNetwork
 from abpnet.interpolation import latent_grid, sphere_interpolation
 from abpnet.networks import auto_network
 from abpnet.progress import show_stage
-from abpnet.runs import RunFolder, read_folder, write_folder
+from abpnet.runs import RunFolder
 from abpnet.sample_quality import compare_samples
 from abpnet.tasks.recovery import OURS, SHOWN, RecoverySettings, read_whole_images
 from abpnet.tasks.session import curves, learn, new_network, reproduction

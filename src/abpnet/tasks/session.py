@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import shlex
 import time
 from collections.abc import Callable, Generator
@@ -18,10 +19,11 @@ from abpnet import figures, parallel, report
 from abpnet.errors import InputError
 from abpnet.estimator import GeneratorNetwork
 from abpnet.estimator_settings import device_of
+from abpnet.interruption import delay_interruption
 from abpnet.learning_state import Iteration
 from abpnet.progress import show_progress
 from abpnet.recipes import RECIPES, Recipe
-from abpnet.runs import RunFolder, delay_interruption
+from abpnet.runs import RunFolder
 from abpnet.tables import TableImputer
 
 __all__ = [
@@ -206,6 +208,23 @@ def _keep_recipe(network: GeneratorNetwork, run: RunFolder) -> None:
         network.set_params(recipe=recorded)
 
 
+def _keep_data(data: np.ndarray, run: RunFolder) -> None:
+    """A run goes on with the data it began with.
+
+    Raises:
+        InputError: If these are others.
+    """
+    digest = hashlib.sha256(repr(data.shape).encode())
+    for row in data:
+        digest.update(row.tobytes())
+    if "data" not in run.config:
+        run.record(data=digest.hexdigest())
+    if run.config["data"] != digest.hexdigest():
+        raise InputError(
+            f"{run.path}: the data are not those that this run began with; restore them, or start a new run on these"
+        )
+
+
 def logged(
     learner: GeneratorNetwork | TableImputer, passes: Generator[Iteration], run: RunFolder, *, title: str, first: int
 ) -> Generator[Iteration]:
@@ -264,6 +283,7 @@ def learn(
         InputError: If the checkpoint or the recipe of an earlier session is damaged.
         Interrupted: If SIGINT or SIGTERM came; a checkpoint was written.
     """
+    _keep_data(data, run)
     if (run.path / "model").exists():
         learned = GeneratorNetwork.load(run.path / "model", device=network.device)
         run.log_anew(learned.history_)
