@@ -41,7 +41,7 @@ class Learned(NamedTuple):
         energies: Of each example there, before the weights moved.
         acceptance: How probably its steps would have been accepted; NaN where none was looked at.
         signal: f(z), before the weights moved.
-        diverged: Which chains ran away; they stand where they did before, and have no say in the weights.
+        diverged: Which chains ran away; they stand where they did before.
         n_diverged: How many did in the whole batch, in all processes.
         finite: Whether the gradient of the weights is; else they did not move.
     """
@@ -121,18 +121,20 @@ def _update_weights(
     state: LearningState,
     energies: Tensor,
     diverged: Tensor,
+    most_diverged: int,
     share: Share,
     rate: float | Tensor,
     pull: float | Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """Learning back-propagation: one step along the gradient of the energies of those that did not diverge.
+    """Learning back-propagation: one step along the gradient of the energies.
 
-    None is taken if all did, or if the gradient is not finite.
+    None is taken if the gradient is not finite, or too many chains diverged.
 
     Args:
         state: Whose weights move.
         energies: Of the share's examples.
-        diverged: Which of them are left out.
+        diverged: Which of their chains ran away.
+        most_diverged: How many may, in the whole batch.
         share: Rows of this process.
         rate: The learning rate.
         pull: The running mean of the weights moves by so much of the way towards the new ones.
@@ -142,11 +144,11 @@ def _update_weights(
     """
     state.optimizer.zero_grad(set_to_none=True)
     weights = [weight for weight in state.model.parameters() if weight.requires_grad]
-    mean = torch.where(diverged, 0.0, energies)[share.kept].sum() / share.n
+    mean = energies[share.kept].sum() / share.n
     mean.backward(inputs=weights)  # those of a foreign observation are its owner's
     n_diverged = parallel.sum_gradients(weights, diverged[share.kept].sum().float())
     finite = nn.utils.get_total_norm([weight.grad for weight in weights if weight.grad is not None]).isfinite()
-    sound = finite & (n_diverged < share.n)
+    sound = finite & (n_diverged <= most_diverged)
     set_rate(state.optimizer, rate)
     step_if(sound, state.optimizer)
     with torch.no_grad():
@@ -193,7 +195,10 @@ def batch_step(
         step_shares: Tensor,
         rate: float | Tensor,
         pull: float | Tensor,
+        *,
+        looks: bool = True,
     ) -> Learned:
+        """Without a look at whether chains diverge, which cannot be recorded, nothing is learned if any does."""
         model, n_numbers = state.model, y[0].numel() + z[0].numel()
         with reproducible(z.device):
             shown = hold_out(seen, y, held_out, share) if held_out else seen
@@ -204,16 +209,20 @@ def batch_step(
             with torch.no_grad():
                 after = energies if shown is seen else model.energy(moved, y, shown, lambda _: signal)
                 diverged = lost | exploded(after, before, n_numbers)
-            n_diverged, finite = _update_weights(state, energies, diverged, share, rate, pull)
-        z = choose(diverged, z, moved)
-        return Learned(z, energies.detach(), acceptance, signal.detach(), diverged, n_diverged, finite)
+            if looks and diverged.any():
+                moved = choose(diverged, z, moved)
+                signal = decode(moved)
+                energies = model.energy(moved, y, seen, lambda _: signal)
+            most = share.n - 1 if looks else 0
+            n_diverged, finite = _update_weights(state, energies, diverged, most, share, rate, pull)
+        return Learned(moved, energies.detach(), acceptance, signal.detach(), diverged, n_diverged, finite)
 
     def learn_tensors(
         z: Tensor, y: Tensor, step_shares: Tensor, rate: Tensor, pull: Tensor, observed: Tensor | None = None
     ) -> tuple[Tensor, ...]:
         whole = parallel.share_of(len(z), state.generator)
         seen = measured if observed is None else Mask(observed, measured)
-        return learn(z, y, seen, whole, step_shares, rate, pull)
+        return learn(z, y, seen, whole, step_shares, rate, pull, looks=False)
 
     recorded = Recorded(learn_tensors, state.generator)
     # What several processes say to one another could be recorded too; whether that pays was not measured.
@@ -226,6 +235,8 @@ def batch_step(
             observed = () if seen.observed is None else (seen.observed,)
             numbers = [torch.full((), number, device=z.device) for number in (rate, pull)]
             learned = Learned(*recorded(z, y, step_shares, *numbers, *observed))
+            if learned.n_diverged:
+                learned = learn(z, y, seen, share, step_shares, rate, pull)
         else:
             learned = learn(z, y, seen, share, step_shares, rate, pull)
         state.updates += 1

@@ -1,7 +1,7 @@
 """Chains that run away: what tells them, and what happens to them.
 
-A chain whose energy explodes while it is explained away is put back to where it stood and has no say in what is learned
-from its batch. From then on it takes shorter steps, which grow again while all goes well.
+A chain whose energy explodes while its example is explained away is put back to where it stood, from where its example
+is learned from. From then on it takes shorter steps, which grow again while all goes well.
 """
 
 from __future__ import annotations

@@ -181,13 +181,6 @@ def _check(state: LearningState, index: Tensor, recipe: Recipe, learned: Learned
         raise _divergence(state, index, recipe, "the energies of all examples of a batch explode")
 
 
-def _rows(chosen: Tensor, kept: slice) -> Tensor:
-    """Which rows of a share count: those chosen, unless they are another process's."""
-    rows = torch.zeros_like(chosen)
-    rows[kept] = chosen[kept]
-    return rows
-
-
 def alternate(
     model: GeneratorModel,
     y: Rows,
@@ -264,19 +257,17 @@ def alternate(
             with torch.no_grad():
                 difference = batch - model.emission.mean(seen(learned.signal))
             difference = difference if seen.observed is None else torch.where(seen.observed, difference, 0.0)
-            counted = kept if not learned.n_diverged else _rows(~learned.diverged, kept)
-            difference = difference[counted]
-            observed = None if seen.observed is None else seen.observed.expand_as(batch)[counted]
+            difference = difference[kept]
+            observed = None if seen.observed is None else seen.observed.expand_as(batch)[kept]
             n_entries = difference.numel() if observed is None else observed.sum()
-            if recipe.learn_noise and learned.n_diverged < share.n:
+            if recipe.learn_noise:
                 state.learn_noise(parallel.total(residual_sums(model.emission, difference, n_entries, observed)))
-            energy += learned.energies[counted].sum()
-            acceptance += learned.acceptance[counted].sum()
+            energy += learned.energies[kept].sum()
+            acceptance += learned.acceptance[kept].sum()
             residual += difference.abs().sum()
             n_observed += n_entries
             diverged += learned.diverged[kept].sum()
         energy, acceptance, residual, n_observed, diverged = parallel.total(sums)
-        n_told = len(y) - int(diverged)
         state.latents.exchange(torch.cat(moved))
         parallel.exchange(state.step_shares, torch.cat(moved))
         stuck = (state.step_shares < SMALLEST_SHARE).nonzero().flatten()
@@ -289,10 +280,10 @@ def alternate(
         iteration = Iteration(
             iteration=state.iteration,
             seconds=state.seconds,
-            energy=float(energy) / n_told if n_told else math.nan,
+            energy=float(energy) / len(y),
             error=float(residual / n_observed) / DYNAMIC_RANGE,
             **latent_moments(state.latents.parts()),
-            acceptance=None if acceptance.isnan() or not n_told else float(acceptance) / n_told,
+            acceptance=None if acceptance.isnan() else float(acceptance) / len(y),
             r_hat=r_hat,
             effective_draws=draws,
             diverged=int(diverged),
