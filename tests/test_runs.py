@@ -341,33 +341,6 @@ def test_what_only_looks_like_a_checkpoint_is_left_alone(tmp_path):
     assert (run.path / "checkpoint-of mine").exists()
 
 
-def test_a_folder_is_one_process_alone(tmp_path):
-    run = new_run(tmp_path)
-    before = content_of(run.path)
-    with pytest.raises(InputError, match="another process is at work"):
-        RunFolder(run.path).hold()
-    with pytest.raises(InputError, match="another process is at work"):
-        RunFolder.create(run.path, "demo", {"seed": 1}, overwrite=True)
-    assert content_of(run.path) == before
-    run.release()
-    held = RunFolder(run.path).hold()
-    with pytest.raises(InputError, match="another process is at work"):
-        RunFolder(run.path).hold()
-    held.finish({})
-    RunFolder.create(run.path, "demo", {"seed": 1}, overwrite=True).discard()
-    assert sorted(path.name for path in run.path.iterdir()) == ["config.json", "result.json"]
-
-
-def test_what_a_killed_process_left_is_in_nobodys_way(tmp_path):
-    run = new_run(tmp_path)
-    run.log({"iteration": 1})
-    run._lock.release()  # as the system does; the file stays
-    (run.path / ".partial-checkpoint-00000001").mkdir()
-    assert (run.path / ".lock").exists()
-    RunFolder(run.path).hold().finish({})
-    assert sorted(path.name for path in run.path.iterdir()) == ["config.json", "metrics.jsonl", "result.json"]
-
-
 def test_where_metrics_cannot_be_written_the_user_is_told(tmp_path):
     run = new_run(tmp_path)
     (run.path / "metrics.jsonl").symlink_to("/dev/full")

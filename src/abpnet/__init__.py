@@ -16,7 +16,7 @@ from abpnet.emissions import (
     Poisson,
     StudentT,
 )
-from abpnet.errors import InputError
+from abpnet.errors import DivergenceError, InputError
 from abpnet.evaluation import Evaluation, evaluate
 from abpnet.explaining import infer
 from abpnet.learning import alternate
@@ -62,6 +62,7 @@ __all__ = [
     "ChannelGaussian",
     "Columns",
     "Complete",
+    "DivergenceError",
     "DoubleExponential",
     "Evaluation",
     "FrameByFrame",

@@ -18,7 +18,7 @@ from typing import Annotated, Any
 import tyro
 
 from abpnet import parallel
-from abpnet.errors import InputError, NotWrittenError
+from abpnet.errors import DivergenceError, InputError, NotWrittenError
 from abpnet.runs import LOCK, REPLACED, RunFolder
 from abpnet.tasks import complete, demo, evaluate, explain, objects, sample, sense, sound, texture, video
 from abpnet.tasks.session import SOURCES, Interrupted, RunSettings, settings_from_json, settings_to_json
@@ -158,6 +158,8 @@ def _explained(error: BaseException) -> tuple[int, object]:
         return 2, f"{error.filename or 'a file'}: {error.strerror or error}"
     if isinstance(error, Interrupted):
         return error.exit_code, error
+    if isinstance(error, DivergenceError):
+        return 4, f"{error}; the last checkpoint is kept"
     if isinstance(error, KeyboardInterrupt):
         return 130, "stopped at once; the last checkpoint is kept"
     if isinstance(error, parallel.ProcessLost):
@@ -176,8 +178,8 @@ def _explained(error: BaseException) -> tuple[int, object]:
 def main(arguments: list[str] | None = None) -> None:
     """Run a command and exit.
 
-    0 = done, 1 = a fault of abpnet, 2 = bad input, 3 = one of several processes was lost, 130 or 143 = interrupted
-    (nothing is lost). Of several processes, started by torchrun, the first writes and speaks.
+    0 = done, 1 = a fault of abpnet, 2 = bad input, 3 = one of several processes was lost, 4 = learning diverged,
+    130 or 143 = interrupted (nothing is lost). Of several processes, started by torchrun, the first writes and speaks.
 
     Args:
         arguments: Those of the command line by default.

@@ -36,8 +36,21 @@ FREE_SETTINGS = ("out", "device", "overwrite", "max_iter", "max_seconds")
 
 
 def _entries(path: Path) -> list[Path]:
-    """What stands in a folder, apart from the lock."""
-    return [entry for entry in path.iterdir() if entry.name != LOCK]
+    """What stands in a folder, apart from the lock and what was never written to its end."""
+    return [entry for entry in path.iterdir() if entry.name != LOCK and not entry.name.startswith(PARTIAL)]
+
+
+def _has_started(path: Path) -> bool:
+    """Whether there is more in a folder than settings, and what was put aside for them."""
+    return (path / CONFIG).exists() and any(entry.name not in (CONFIG, REPLACED) for entry in _entries(path))
+
+
+def _put_back(path: Path) -> None:
+    """What was put aside stands again where it stood."""
+    (path / CONFIG).unlink(missing_ok=True)
+    for entry in (path / REPLACED).iterdir():
+        entry.rename(path / entry.name)
+    (path / REPLACED).rmdir()
 
 
 def _locked(path: Path) -> Any:
@@ -106,12 +119,15 @@ class RunFolder:
         if was_there and _entries(path):
             if not overwrite:
                 raise InputError(f"{path}: not empty; choose another --out, or pass --overwrite to replace that run")
-            cls(path)  # only what abpnet wrote is ever deleted
+            if not (path / REPLACED).is_dir():
+                cls(path)  # only what abpnet wrote is ever deleted
         try:
             path.mkdir(parents=True, exist_ok=True)
             lock = _locked(path)
+            if (path / REPLACED).is_dir() and not _has_started(path):  # as a process leaves it that was killed here
+                _put_back(path)
             shutil.rmtree(path / REPLACED, ignore_errors=True)
-            earlier = _entries(path)
+            earlier = sorted(_entries(path), key=lambda entry: entry.name != CONFIG)  # without it, nothing has started
             if earlier:
                 (path / REPLACED).mkdir()
             for entry in earlier:
@@ -250,17 +266,16 @@ class RunFolder:
     @property
     def started(self) -> bool:
         """Whether there is more in the folder than the settings."""
-        return any(path.name not in (CONFIG, REPLACED, LOCK) for path in self.path.iterdir())
+        return _has_started(self.path)
 
     def discard(self) -> None:
         """Leave the folder as `create` found it; only for a run that has not started."""
-        (self.path / CONFIG).unlink()
-        self.release()
         if (self.path / REPLACED).exists():
-            for entry in (self.path / REPLACED).iterdir():
-                entry.rename(self.path / entry.name)
-            (self.path / REPLACED).rmdir()
-        elif not self.was_there:
+            _put_back(self.path)
+        else:
+            (self.path / CONFIG).unlink()
+        self.release()
+        if not self.was_there:
             self.path.rmdir()
 
     def _drop_replaced(self) -> None:

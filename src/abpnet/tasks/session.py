@@ -340,6 +340,9 @@ def curves(run: RunFolder) -> list[str]:
         f"{last['iteration']} passes over the examples in {last['seconds']:.0f} s. "
         f"Chains: mean {last['latent_mean']:.3f}, standard deviation {last['latent_std']:.3f} (prior: 0 and 1)."
     )
+    diverged = sum(row.get("diverged", 0) for row in run.metrics())
+    if diverged:
+        summary += f" {diverged} times a chain ran away and was put back."
     return [report.paragraph(summary), report.picture(path, "One point per iteration.")]
 
 
