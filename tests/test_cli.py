@@ -1,24 +1,15 @@
 """Every command end to end on tiny data."""
 
-import dataclasses
 import json
-import os
-import shutil
-import signal
-import subprocess
-import sys
-import time
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 import abpnet
 from abpnet.data.images import load_images
 from abpnet.data.masks import draw_mask
-from abpnet.tasks import session
-from commands import COMPLETE, final_tensors, run
+from commands import COMPLETE, run
 
 TEXTURE = ["builtin:gravel", "--size", "96", "--max-iter", "1", "--n-chains", "2"]
 
@@ -204,131 +195,6 @@ def test_overwrite_replaces_an_earlier_run(data, tmp_path):
     for _ in range(2):
         arguments = [*COMPLETE, "--no-baselines", "--overwrite", "--out", out]
         assert run("complete", data / "images.npz", *arguments) == 0
-
-
-def assert_same_model(first, second):
-    one, other = final_tensors(first), final_tensors(second)
-    assert one.keys() == other.keys()
-    for name, tensor in one.items():
-        assert torch.equal(tensor, other[name]), name
-    for folder in (first, second):
-        history = abpnet.GeneratorNetwork.load(folder / "model").history_
-        assert history == [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-        assert [row["iteration"] for row in history] == list(range(1, 61))
-
-
-LONG = ["--mask", "pepper:0.4:1", "--latent-dim", "3", "--max-iter", "60", "--precision", "float32", "--no-baselines"]
-
-
-@pytest.fixture(scope="module")
-def uninterrupted(data, tmp_path_factory):
-    out = tmp_path_factory.mktemp("runs") / "whole"
-    assert run("complete", data / "images.npz", *LONG, "--out", out) == 0
-    return out
-
-
-def launch(data, out, every, until):
-    """The same command in a process of its own, once so many lines of metrics stand there.
-
-    Args:
-        every: Seconds between checkpoints.
-        until: Number of lines.
-    """
-    code = (
-        f"from abpnet.tasks import session; session.SECONDS_BETWEEN_CHECKPOINTS = {every}; "
-        "from abpnet.cli import main; main()"
-    )
-    command = [sys.executable, "-c", code, "complete", data / "images.npz", *LONG, "--out", out]
-    process = subprocess.Popen([str(part) for part in command], stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 120
-    metrics = out / "metrics.jsonl"
-    while not metrics.exists() or metrics.read_bytes().count(b"\n") < until:
-        assert process.poll() is None, process.stderr.read()
-        assert time.monotonic() < deadline, "no metrics appeared"
-        time.sleep(0.01)
-    return process
-
-
-def test_killed_and_resumed_equals_uninterrupted(data, uninterrupted, tmp_path):
-    out = tmp_path / "killed"
-    process = launch(data, out, every=0.0, until=10)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    assert list(out.glob("checkpoint-*"))
-    assert not (out / "result.json").exists()
-    assert run("resume", out) == 0
-    assert_same_model(out, uninterrupted)
-
-
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["ctrl-c", "sigterm"])
-def test_interrupted_it_saves_says_how_to_go_on_and_does(data, uninterrupted, tmp_path, number, code):
-    out = tmp_path / "interrupted"
-    process = launch(data, out, every=1e9, until=10)  # its only checkpoint is the one that the signal asks for
-    assert not list(out.glob("checkpoint-*"))
-    os.kill(process.pid, number)
-    _, message = process.communicate(timeout=60)
-    assert process.returncode == code
-    assert f"abpnet resume {out}" in message
-    assert "Traceback" not in message
-    assert list(out.glob("checkpoint-*"))
-    assert run("resume", out) == 0
-    assert_same_model(out, uninterrupted)
-
-
-def test_a_run_that_stopped_after_learning_does_not_learn_again(uninterrupted, tmp_path, monkeypatch):
-    out = tmp_path / "run"
-    shutil.copytree(uninterrupted, out)
-    for name in ("result.json", "metrics.jsonl"):
-        (out / name).unlink()
-
-    def learn_again(*_):
-        raise AssertionError("learned again")
-
-    monkeypatch.setattr(abpnet.GeneratorNetwork, "iterations", learn_again)
-    assert run("resume", out) == 0
-    assert (out / "metrics.jsonl").read_text() == (uninterrupted / "metrics.jsonl").read_text()
-    assert (out / "samples.png").read_bytes() == (uninterrupted / "samples.png").read_bytes()
-
-
-def test_a_finished_run_has_nothing_to_resume(uninterrupted, capsys):
-    before = (uninterrupted / "report.html").stat().st_mtime_ns
-    capsys.readouterr()
-    assert run("resume", uninterrupted) == 0
-    assert "is finished" in capsys.readouterr().out
-    assert (uninterrupted / "report.html").stat().st_mtime_ns == before
-
-
-def test_a_resumed_run_keeps_the_precision_it_chose(data, tmp_path):
-    from abpnet.runs import RunFolder
-
-    folder = RunFolder.create(tmp_path / "run", "complete", {})
-    folder.record(precision={"precision": "bfloat16", "speedup": 3.0})
-    images = np.random.default_rng(0).uniform(-1, 1, (6, 1, 8, 8)).astype(np.float32)
-    network = abpnet.GeneratorNetwork(2, max_iter=1, precision="auto")
-    assert session.learn(network, images, folder, title="learning").precision_["precision"] == "bfloat16"
-
-
-def test_a_resumed_run_keeps_the_recipe_it_began_with(tmp_path, monkeypatch):
-    from abpnet.recipes import RECIPES
-    from abpnet.runs import RunFolder
-
-    images = np.random.default_rng(0).uniform(-1, 1, (6, 1, 8, 8)).astype(np.float32)
-    RunFolder.create(tmp_path / "run", "complete", {})
-
-    def learn():
-        network = abpnet.GeneratorNetwork(2, max_iter=2, precision="float32")
-        return session.learn(network, images, RunFolder(tmp_path / "run"), title="learning").latents_
-
-    begun = learn()
-    shutil.rmtree(tmp_path / "run" / "model")
-    monkeypatch.setitem(RECIPES, "default", dataclasses.replace(RECIPES["default"], n_steps=7))
-    np.testing.assert_array_equal(learn(), begun)
-
-
-def test_checkpoints_leave_no_trace_in_what_is_learned(data, uninterrupted, tmp_path, monkeypatch):
-    monkeypatch.setattr(session, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
-    assert run("complete", data / "images.npz", *LONG, "--out", tmp_path / "run") == 0
-    assert_same_model(tmp_path / "run", uninterrupted)
 
 
 @pytest.mark.parametrize(
