@@ -38,6 +38,7 @@ FLOORS = [
         "cochlea",
         "lattice",
         "residuals",
+        "data.files",
         "data.limits",
         "data.series",
         "baselines.inpainting",
