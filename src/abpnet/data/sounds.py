@@ -62,7 +62,9 @@ def _decode(path: str | Path, descriptor: int, most_seconds: float, limits: Limi
         if file.seekable() and n_frames < UNKNOWN:
             n_frames = min(n_frames, most)
             limits.check_bytes(path, n_frames * BYTES_PER_FRAME)
-            file.seek((file.frames - n_frames) // 2)
+            if n_frames < file.frames:
+                file.seek((file.frames - n_frames) // 2)
+        file.seekable = lambda: False  # or soundfile seeks after every block, which some formats cannot
         mono: list[np.ndarray] = []
         n_read = 0
         for block in _blocks(file, n_frames):
