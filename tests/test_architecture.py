@@ -39,6 +39,7 @@ FLOORS = [
         "lattice",
         "residuals",
         "data.limits",
+        "data.files",
         "data.series",
         "baselines.inpainting",
     },
@@ -127,6 +128,7 @@ FLOORS = [
     {"estimator", "tables.imputer", "motion"},
     {"tables"},
     {"tasks", "tasks.session", "dynamic_textures"},
+    {"tasks.reading"},
     {"tasks.recovery", "tasks.synthesis"},
     {"tasks.certainty", "tasks.table"},
     {
