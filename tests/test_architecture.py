@@ -128,6 +128,7 @@ FLOORS = [
     {"estimator", "tables.imputer", "motion"},
     {"tables"},
     {"tasks", "tasks.session", "dynamic_textures"},
+    {"tasks.reading"},
     {"tasks.recovery", "tasks.synthesis"},
     {"tasks.certainty", "tasks.table"},
     {

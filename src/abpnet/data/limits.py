@@ -30,8 +30,8 @@ class Limits:
         """
         if width * height > self.max_pixels:
             raise InputError(
-                f"{path}: {width} x {height} pixels, more than the {self.max_pixels:,} allowed; scale it down, or raise "
-                "--max-pixels if you trust the file"
+                f"{path}: {width} x {height} pixels, more than the {self.max_pixels:,} allowed; scale it down, or "
+                "raise --max-pixels if you trust the file"
             )
 
     def check_bytes(self, path: str | Path, n_bytes: int) -> None:

@@ -16,7 +16,8 @@ from abpnet.emissions import Noise
 from abpnet.errors import InputError
 from abpnet.estimator import GeneratorNetwork
 from abpnet.runs import RunFolder
-from abpnet.tasks.session import RunSettings, load_model, reproduction
+from abpnet.tasks.reading import FolderSettings
+from abpnet.tasks.session import load_model, reproduction
 
 __all__ = ["ExplainSettings", "run"]
 
@@ -30,7 +31,7 @@ PARTS, BISECTIONS = 64, 6
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExplainSettings(RunSettings):
+class ExplainSettings(FolderSettings):
     """Explain images by a learned model; transparent pixels or NaN are missing and get completed.
 
     For example:

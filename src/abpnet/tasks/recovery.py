@@ -17,6 +17,7 @@ from abpnet.estimator import GeneratorNetwork
 from abpnet.estimator_settings import SMALLEST_NOISE
 from abpnet.progress import show_stage
 from abpnet.runs import RunFolder
+from abpnet.tasks.reading import FolderSettings
 from abpnet.tasks.session import LearningSettings, check_number, curves, reproduction
 
 __all__ = [
@@ -42,7 +43,7 @@ MOST_FACTORS = 100_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageSettings(LearningSettings):
+class ImageSettings(FolderSettings, LearningSettings):
     """Settings of every command that learns from images."""
 
     size: int | None = None

@@ -25,6 +25,7 @@ from abpnet.rhythm import find_period
 from abpnet.runs import RunFolder
 from abpnet.sound_distance import mean_distance, measure
 from abpnet.sound_statistics import LEAST_SAMPLES, SoundStatistics
+from abpnet.tasks.reading import ReadingSettings
 from abpnet.tasks.session import LearningSettings, check_number, curves, learn, new_network, reproduction
 
 __all__ = ["SoundSettings", "run"]
@@ -38,7 +39,7 @@ CHAIN_SECONDS = 3.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class SoundSettings(LearningSettings):
+class SoundSettings(ReadingSettings, LearningSettings):
     """Learn a sound from one recording and synthesise more of it.
 
     For example:

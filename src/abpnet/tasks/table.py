@@ -21,6 +21,7 @@ from abpnet.progress import show_stage
 from abpnet.runs import RunFolder
 from abpnet.tables import TableImputer
 from abpnet.tables.judging import judge
+from abpnet.tasks.reading import ReadingSettings
 from abpnet.tasks.session import LearningSettings, check_number, curves, first_of, logged, reproduction
 
 __all__ = ["TableSettings", "run", "settings_of_table"]
@@ -41,7 +42,7 @@ UNEXPLAINED = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class TableSettings(LearningSettings):
+class TableSettings(ReadingSettings, LearningSettings):
     """Those settings of `complete` that make sense for tables."""
 
     source: str

@@ -26,6 +26,7 @@ from abpnet.networks import PATCHWORK_STRIDE, TEXTURE_STRIDE, PatchworkNetwork, 
 from abpnet.progress import show_stage
 from abpnet.recipes import RECIPES, Recipe
 from abpnet.runs import RunFolder
+from abpnet.tasks.reading import PictureSettings
 from abpnet.tasks.session import LearningSettings, check_number, curves, learn, new_network, reproduction
 from abpnet.texture_distance import mean_distance
 from abpnet.texture_statistics import TextureStatistics
@@ -48,7 +49,7 @@ NOISE, RANDOM_QUILT, QUILT = "noise of the same spectrum", "quilting, pieces at 
 
 
 @dataclass(frozen=True, kw_only=True)
-class TextureSettings(LearningSettings):
+class TextureSettings(PictureSettings, LearningSettings):
     """Learn a texture from a photograph and synthesise more of it.
 
     For example:

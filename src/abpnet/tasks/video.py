@@ -21,6 +21,7 @@ from abpnet.networks import FRAMES_PER_POSITION, FrameNetwork, SpaceTimeNetwork
 from abpnet.priors import Motion, Recurrence
 from abpnet.progress import show_stage
 from abpnet.runs import RunFolder
+from abpnet.tasks.reading import FolderSettings
 from abpnet.tasks.session import LearningSettings, check_number, learn, load_model, new_network, run_part
 from abpnet.tasks.synthesis import Synthesiser, write_synthesis
 
@@ -35,7 +36,7 @@ SMALLEST_SIDE = {"frames": 8, "spacetime": 16}
 
 
 @dataclass(frozen=True, kw_only=True)
-class VideoSettings(LearningSettings):
+class VideoSettings(FolderSettings, LearningSettings):
     """Learn a dynamic texture (water, smoke, leaves ...) from one clip and synthesise more of it.
 
     For example:
