@@ -76,6 +76,7 @@ FLOORS = [
         "runs",
         "data.builtin",
         "data.table_files",
+        "data.video_files",
         "data.tables",
         "data.variations",
         "data.sounds",
