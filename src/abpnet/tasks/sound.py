@@ -87,7 +87,7 @@ def _recording(settings: SoundSettings) -> np.ndarray:
             choices = ", ".join(BUILTIN_PREFIX + known for known in SOUNDS)
             raise InputError(f"{settings.source}: no such built-in sound; choose {choices}")
         return sound_recording(name, BUILTIN_SECONDS, settings.rate)
-    sound = load_sound(settings.source, rate=settings.rate, most_seconds=MOST_SECONDS)
+    sound = load_sound(settings.source, rate=settings.rate, most_seconds=MOST_SECONDS, limits=settings.limits)
     seconds = len(sound) / settings.rate
     least = max(LEAST_SECONDS, LEAST_SAMPLES / settings.rate + 2 * FADE)
     if seconds < least:

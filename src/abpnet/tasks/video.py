@@ -110,7 +110,13 @@ def _read(settings: VideoSettings) -> Clip:
     Raises:
         InputError: If it cannot be used.
     """
-    clip = load_clip(settings.source, size=settings.size, limit=settings.limit, frame_rate=settings.frame_rate)
+    clip = load_clip(
+        settings.source,
+        size=settings.size,
+        limit=settings.limit,
+        frame_rate=settings.frame_rate,
+        limits=settings.limits,
+    )
     n, side = len(clip.frames), min(clip.frames.shape[2:])
     if n < FEWEST_FRAMES:
         raise InputError(f"{settings.source}: {n} frames; a dynamic texture is learned from {FEWEST_FRAMES} or more")
