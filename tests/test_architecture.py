@@ -75,6 +75,8 @@ FLOORS = [
         "descriptions",
         "runs",
         "data.builtin",
+        "data.array_files",
+        "data.pictures",
         "data.table_files",
         "data.video_files",
         "data.tables",
