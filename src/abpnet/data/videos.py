@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from fractions import Fraction
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from abpnet.data.builtin import BUILTIN_PREFIX, waves
-from abpnet.data.images import load_images, to_uint8
+from abpnet.data.images import SkippedFile, load_images, to_uint8
 from abpnet.data.limits import Limits
 from abpnet.data.video_files import BYTES_PER_VALUE, FILTER, Video, decode
 from abpnet.errors import InputError
@@ -35,10 +35,14 @@ class Clip(NamedTuple):
     Attributes:
         frames: float32 (n, channels, height, width) in [-1, 1].
         frame_rate: Frames per second.
+        names: Of a folder's files, one a frame.
+        skipped: Files of a folder that were left out because they could not be read.
     """
 
     frames: np.ndarray
     frame_rate: float
+    names: tuple[str, ...] = ()
+    skipped: tuple[SkippedFile, ...] = ()
 
 
 def _clock(source: str | Path, video: Video) -> tuple[np.ndarray, float]:
@@ -89,6 +93,8 @@ def load_clip(
     limit: int | None = None,
     frame_rate: float | None = None,
     limits: Limits = Limits(),
+    on_bad_file: Literal["error", "skip"] = "error",
+    follow_links: bool = False,
 ) -> Clip:
     """Read a video.
 
@@ -103,6 +109,8 @@ def load_clip(
         frame_rate: Frames per second, 0.01 to 1000, whatever the file says of their times; by default what it says, 25
             where it says nothing.
         limits: What is refused before it is decoded.
+        on_bad_file: What to do about a file of a folder that cannot be read: raise, or leave it out.
+        follow_links: Whether to read links of a folder that lead out of it, which are bad files otherwise.
 
     Returns:
         The clip; grey if all its frames are.
@@ -116,10 +124,13 @@ def load_clip(
     elif str(source).startswith(BUILTIN_PREFIX):
         raise InputError(f"{source}: no such built-in video; choose {BUILTIN_PREFIX}waves")
     elif path.suffix.lower() in (".npy", ".npz"):
-        frames = load_images(path, limit=limit).pixels
+        frames = load_images(path, limit=limit, limits=limits).pixels
         clip = Clip(frames if size is None or np.isnan(frames).any() else _scaled(frames, size), USUAL_RATE)
     elif path.is_dir():
-        clip = Clip(load_images(path, size=size, limit=limit).pixels, USUAL_RATE)
+        images = load_images(
+            path, size=size, limit=limit, limits=limits, on_bad_file=on_bad_file, follow_links=follow_links
+        )
+        clip = Clip(images.pixels, USUAL_RATE, tuple(images.names), images.skipped)
     else:
         clip = _load_file(path, size, limit, frame_rate, limits)
     if np.isnan(clip.frames).any():
@@ -129,7 +140,7 @@ def load_clip(
         raise InputError(
             f"{source}: {rate:g} frames per second; expected {LOWEST_RATE:g} to {HIGHEST_RATE:g}: pass --frame-rate"
         )
-    return Clip(clip.frames, rate)
+    return clip._replace(frame_rate=rate)
 
 
 def _colour(frames: np.ndarray) -> np.ndarray:
