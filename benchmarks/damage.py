@@ -19,8 +19,9 @@ from abpnet.data.builtin import waves
 from abpnet.data.images import to_uint8
 from abpnet.data.table_files import read_table
 from abpnet.data.videos import load_clip, save_gif, save_mp4
+from abpnet.errors import InputError
 
-__all__ = ["KINDS", "MediaFile", "damaged", "originals", "read"]
+__all__ = ["KINDS", "MediaFile", "damaged", "judge", "originals", "read"]
 
 KINDS = ("images", "arrays", "masks", "sounds", "videos", "tables")
 SIDE, RATE = 24, 11025
@@ -57,7 +58,7 @@ def _images() -> Iterator[tuple[str, bytes]]:
     pictures = {
         "png": [*plain, (opaque, {}), (colour.quantize(9), {}), (grey.convert("1"), {}), (deep, {})],
         "jpeg": [(grey, {}), (colour, {"progressive": True}), (colour.convert("CMYK"), {}), (colour, {"exif": exif})],
-        "gif": [(grey, {}), (colour.quantize(9), {"save_all": True, "append_images": [grey]})],
+        "gif": [(grey, {}), (colour.quantize(9), {})],
         "tiff": [(colour, {}), (grey, {"compression": "tiff_lzw"}), (deep, {}), (colour, {"compression": "jpeg"})],
         "bmp": plain,
         "webp": [(colour, {}), (opaque, {"lossless": True})],
@@ -280,3 +281,13 @@ def read(kind: str, path: Path) -> None:
     seen = signals[~np.isnan(signals)]
     assert kind in ("images", "arrays") or len(seen) == signals.size
     assert (np.abs(seen) <= 1).all()
+
+
+def judge(kind: str, path: Path) -> tuple[str, str]:
+    """Whether a file is "read" or "refused", or by a message that does not name it in one line, and what is said."""
+    try:
+        read(kind, path)
+    except InputError as error:
+        clear = "\n" not in str(error) and str(path) in str(error)
+        return ("refused" if clear else "traceback"), str(error)
+    return "read", ""

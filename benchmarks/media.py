@@ -28,7 +28,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
-from damage import KINDS, damaged, originals, read
+from damage import KINDS, damaged, judge, originals
 
 # Of the processor, and by the clock: others may use the machine, and what waits for something uses no processor.
 SECONDS, SECONDS_BY_CLOCK = 10, 60
@@ -82,17 +82,6 @@ def _by_command(kind: str, path: Path) -> tuple[str, str]:
     return ("refused", message) if clear else ("traceback", f"exit code {code}: {message}")
 
 
-def _by_reader(kind: str, path: Path) -> tuple[str, str]:
-    from abpnet.errors import InputError
-
-    try:
-        read(kind, path)
-    except InputError as error:
-        clear = "\n" not in str(error) and str(path) in str(error)
-        return ("refused" if clear else "traceback"), str(error)
-    return "read", ""
-
-
 def _forget_peak() -> None:
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
@@ -114,7 +103,7 @@ def _work(connection: Connection) -> None:
         kind, path, by_command = task
         _forget_peak()
         try:
-            outcome, said = (_by_command if by_command else _by_reader)(kind, path)
+            outcome, said = (_by_command if by_command else judge)(kind, path)
         except BaseException:
             outcome, said = "traceback", traceback.format_exc()
         connection.send((outcome, said, _peak()))
@@ -195,7 +184,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / f"damaged é {index}{file.suffix}"
             path.write_bytes(file.content)
-            outcome, said, peak = child.give(file.kind, path, by_command, SECONDS_OF_COMMAND if by_command else SECONDS)
+            outcome, said, peak = child.give(file.kind, path, by_command, PATIENCE if by_command else 1)
         counts[file.kind]["files"] += 1
         counts[file.kind][outcome] += 1
         peaks[file.kind] = max(peaks[file.kind], peak)
@@ -206,9 +195,8 @@ def main() -> None:
             arguments.keep.mkdir(parents=True, exist_ok=True)
             (arguments.keep / f"{arguments.seed}-{index}{file.suffix}").write_bytes(file.content)
     child.stop()
-    print(
-        "| kind | files | read | refused | tracebacks | hangs | crashes | peak MiB |\n|---|---|---|---|---|---|---|---|"
-    )
+    print("| kind | files | read | refused | tracebacks | hangs | crashes | peak MiB |")
+    print("|---|---|---|---|---|---|---|---|")
     for kind, row in counts.items():
         cells = [row[name] for name in ("files", *OUTCOMES)]
         print(f"| {kind} | {' | '.join(map(str, cells))} | {peaks[kind]:.0f} |")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, ImageSequence
 
 from abpnet.data.files import open_file
 from abpnet.data.limits import Limits
@@ -19,11 +20,15 @@ __all__ = ["Video", "decode"]
 # Containers of FFmpeg that hold what they show; those that name other files (playlists, patterns of names, scripts) and
 # devices are not among them.
 FORMATS = (
-    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,gif,apng,mpegts,mpeg,mpegvideo,ogg,flv,asf,ivf,yuv4mpegpipe,h264,hevc,"
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,ogg,flv,asf,ivf,yuv4mpegpipe,h264,hevc,"
     "m4v,mjpeg,mxf,nut,dv"
 )
-# Decoders pad frames to whole blocks, and small ones by more than their size: this many pixels for each one shown.
-PADDING = 4
+# Decoders pad frames to whole blocks: so many pixels more than twice those allowed are left to them.
+PADDING = 2**18
+# Beginnings of animations, which Pillow reads: FFmpeg shows the rest of a frame that was cut off as it was before.
+ANIMATIONS = {"GIF": b"GIF8", "PNG": b"\x89PNG", "WEBP": b"RIFF"}
+# Seconds. Frames of animations that are to be shown for less than that are shown for longer by all browsers.
+SHORTEST, INSTEAD = 0.02, 0.1
 # Of each number in a frame: as a whole number, once alone and once among all, and as a real one in the end.
 BYTES_PER_VALUE = 6
 FILTER = Image.Resampling.LANCZOS
@@ -65,7 +70,7 @@ def _turned(path: Path, picture: Image.Image, degrees: int) -> Image.Image:
 def _by_ffmpeg(path: Path, stream: BinaryIO, limits: Limits) -> Iterator[_Frame]:
     import av
 
-    most = {"max_pixels": str(PADDING * limits.max_pixels)}
+    most = {"max_pixels": str(2 * limits.max_pixels + PADDING)}
     options = {"format_whitelist": FORMATS, "protocol_whitelist": "", **most}
     with av.open(stream, "r", options=options, metadata_errors="replace", io_open=_open_nothing) as container:
         if not container.streams.video:
@@ -86,23 +91,20 @@ def _by_ffmpeg(path: Path, stream: BinaryIO, limits: Limits) -> Iterator[_Frame]
 
 
 def _by_pillow(path: Path, stream: BinaryIO, limits: Limits) -> Iterator[_Frame]:
-    """Frames of an animated WebP, which FFmpeg does not read."""
-    from PIL.WebPImagePlugin import WebPImageFile
-
-    with WebPImageFile(stream) as animation:
-        limits.check_pixels(path, *animation.size)
-        time = 0.0
-        for index in range(animation.n_frames):
-            animation.seek(index)
-            yield _Frame(animation.convert("RGBA"), time, None)
-            time += animation.info["duration"] / 1000
+    time = 0.0
+    with Image.open(stream, formats=list(ANIMATIONS)) as animation:
+        for frame in ImageSequence.Iterator(animation):
+            limits.check_pixels(path, *frame.size)
+            yield _Frame(frame.convert("RGBA"), time, None)
+            seconds = frame.info.get("duration", 0.0) / 1000
+            time += seconds if seconds >= SHORTEST else INSTEAD
 
 
 def decode(path: Path, size: int | None, limit: int | None, limits: Limits) -> Video:
     """Read a file.
 
     Args:
-        path: A file of one of `FORMATS`, or an animated WebP, by its content.
+        path: A file of one of `FORMATS`, or an animated GIF, WebP or PNG, by its content.
         size: If given, the central square of each frame is scaled to this many pixels a side.
         limit: Read at most this many frames.
         limits: What is refused before it is decoded.
@@ -110,17 +112,16 @@ def decode(path: Path, size: int | None, limit: int | None, limits: Limits) -> V
     Raises:
         InputError: If it cannot be read, its frames are not of one size or not opaque, or hold more than allowed.
     """
-    import av
-
     frames: list[np.ndarray] = []
     times: list[float | None] = []
     frame_rate = None
     try:
-        with open_file(path, "a video") as stream:
+        with open_file(path, "a video") as stream, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow warns of what the limits decide
             head = stream.read(12)
             stream.seek(0)
-            is_webp = head[:4] == b"RIFF" and head[8:] == b"WEBP"
-            decoded = (_by_pillow if is_webp else _by_ffmpeg)(path, stream, limits)
+            is_animation = head.startswith(tuple(ANIMATIONS.values())) and head[8:] not in (b"AVI ", b"WAVE")
+            decoded = (_by_pillow if is_animation else _by_ffmpeg)(path, stream, limits)
             for frame in islice(decoded, limit):
                 if frame.picture.mode == "RGBA" and np.asarray(frame.picture)[..., 3].min() < 255:
                     raise InputError(f"{path}: has transparent pixels; a video is learned from whole frames")
@@ -133,8 +134,8 @@ def decode(path: Path, size: int | None, limit: int | None, limits: Limits) -> V
                 limits.check_bytes(path, len(frames) * frames[0].size * BYTES_PER_VALUE)
     except InputError:
         raise
-    except (av.error.FFmpegError, Image.DecompressionBombError, OSError, ValueError, EOFError) as error:
-        reason = " ".join(str(getattr(error, "strerror", None) or error).split())
+    except Exception as error:  # FFmpeg and Pillow raise whatever they meet in damaged files
+        reason = " ".join(str(getattr(error, "strerror", None) or error).split()) or type(error).__name__
         raise InputError(
             f"{path}: not a video that can be read ({reason}); expected MP4, MKV, AVI, GIF ..., and no playlist"
         ) from None
