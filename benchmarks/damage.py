@@ -240,7 +240,7 @@ def damaged(seed: int, index: int) -> MediaFile:
     files = originals()[kind]
     suffix, content = files[int(rng.integers(len(files)))]
     history = [f"{suffix} {len(content)} bytes"]
-    for _ in range(int(rng.integers(1, 4))):
+    for _ in range(int(rng.choice([1, 1, 1, 2, 3]))):
         damage = DAMAGES[int(rng.integers(len(DAMAGES)))]
         content = damage(content, rng)
         history.append(damage.__name__[1:])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Iterator
 from itertools import islice
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps, ImageSequence
+from PIL import Image, ImageOps, ImageSequence, UnidentifiedImageError
 
 from abpnet.data.files import open_file
 from abpnet.data.limits import Limits
@@ -26,7 +27,7 @@ FORMATS = (
 # Decoders pad frames to whole blocks: so many pixels more than twice those allowed are left to them.
 PADDING = 2**18
 # Beginnings of animations, which Pillow reads: FFmpeg shows the rest of a frame that was cut off as it was before.
-ANIMATIONS = {"GIF": b"GIF8", "PNG": b"\x89PNG", "WEBP": b"RIFF"}
+ANIMATIONS = {"GIF": re.compile(rb"GIF8"), "PNG": re.compile(rb"\x89PNG"), "WEBP": re.compile(rb"RIFF....WEBP", re.S)}
 # Seconds. Frames of animations that are to be shown for less than that are shown for longer by all browsers.
 SHORTEST, INSTEAD = 0.02, 0.1
 # Of each number in a frame: as a whole number, once alone and once among all, and as a real one in the end.
@@ -120,7 +121,7 @@ def decode(path: Path, size: int | None, limit: int | None, limits: Limits) -> V
             warnings.simplefilter("ignore")  # Pillow warns of what the limits decide
             head = stream.read(12)
             stream.seek(0)
-            is_animation = head.startswith(tuple(ANIMATIONS.values())) and head[8:] not in (b"AVI ", b"WAVE")
+            is_animation = any(beginning.match(head) for beginning in ANIMATIONS.values())
             decoded = (_by_pillow if is_animation else _by_ffmpeg)(path, stream, limits)
             for frame in islice(decoded, limit):
                 if frame.picture.mode == "RGBA" and np.asarray(frame.picture)[..., 3].min() < 255:
@@ -134,6 +135,8 @@ def decode(path: Path, size: int | None, limit: int | None, limits: Limits) -> V
                 limits.check_bytes(path, len(frames) * frames[0].size * BYTES_PER_VALUE)
     except InputError:
         raise
+    except UnidentifiedImageError:
+        raise InputError(f"{path}: its beginning is damaged; save it anew from the original") from None
     except Exception as error:  # FFmpeg and Pillow raise whatever they meet in damaged files
         reason = " ".join(str(getattr(error, "strerror", None) or error).split()) or type(error).__name__
         raise InputError(
