@@ -168,7 +168,7 @@ def test_what_mends_a_mask_blurred_by_jpeg_is_told_and_mends_it(tmp_path):
     words = shlex.split(str(refusal.value)[str(refusal.value).index("for example: ") :].removeprefix("for example: "))
     assert words[:2] == ["python", "-c"]
     exec(words[2])
-    mask = draw_mask(str(tmp_path / "holes here's one-mask.png"), (1, 1, 24, 24), rng())
+    mask = draw_mask(str(tmp_path / "holes here's one-binary.png"), (1, 1, 24, 24), rng())
     np.testing.assert_array_equal(mask[0, 0], observed)
 
 
