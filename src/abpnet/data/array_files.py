@@ -74,6 +74,8 @@ def _header_of(path: Path, beginning: bytes) -> _Header:
             warnings.simplefilter("ignore")  # of files that Python 2 wrote
             version = npy.read_magic(stream)
             read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+            if version > (3, 0):
+                raise ValueError(f"version {version}")
             shape, columns_first, dtype = read(stream)
             if min(shape, default=0) < 0:
                 raise ValueError(f"shape {shape}")

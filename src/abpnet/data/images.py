@@ -119,8 +119,8 @@ def _premultiplied(picture: Image.Image) -> Image.Image:
     return (picture if picture.mode == "RGBA" else picture.convert("RGBA")).convert("RGBa")
 
 
-def _image_files(folder: Path) -> list[tuple[Path, bool]]:
-    """Files whose names are those of images, in the order of names; whether each is a link."""
+def _image_files(folder: Path) -> list[tuple[str, bool]]:
+    """Names that are those of images, in their order; whether each is a link."""
     try:
         with os.scandir(folder) as entries:
             # Hidden files are no images of the user's: macOS leaves a "._name.png" beside every name.png on foreign
@@ -134,7 +134,7 @@ def _image_files(folder: Path) -> list[tuple[Path, bool]]:
         raise InputError(f"{folder}: cannot be listed ({error.strerror}); check its permissions") from None
     if not found:
         raise InputError(f"{folder}: no images in this folder; expected files ending in {', '.join(SUFFIXES)}")
-    return [(folder / name, is_link) for name, is_link in sorted(found)]
+    return sorted(found)
 
 
 def _check_link(path: Path, folder: str) -> None:
@@ -210,7 +210,8 @@ def _load_folder(
     files = _image_files(folder)
     n = len(files) if limit is None else min(limit, len(files))
     stack, skipped, inside = _Stack(folder, n, limits), list[SkippedFile](), os.path.realpath(folder)
-    for path, is_link in files:
+    for name, is_link in files:
+        path = folder / name
         try:
             if is_link and not follow_links:
                 _check_link(path, inside)

@@ -94,7 +94,7 @@ def _from_file(path: Path, height: int, width: int, limits: Limits) -> np.ndarra
 
 def _remedy(path: Path) -> str:
     """A command that makes a picture black and white."""
-    mended = path.with_name(f"{path.stem}-mask.png")
+    mended = path.with_name(f"{path.stem}-binary.png")
     code = f"from PIL import Image; Image.open({str(path)!r}).convert('L').point(lambda v: 255 * (v > 127))"
     return shlex.join(["python", "-c", f"{code}.save({str(mended)!r})"])
 

@@ -64,9 +64,7 @@ def _check_scans(path: str | Path, file: BinaryIO) -> None:
             n_scans = MOST_SCANS + 1
         del found
     if n_scans > MOST_SCANS:
-        raise InputError(
-            f"{path}: a JPEG image of more than {MOST_SCANS} scans, where usual ones have 10; save it anew"
-        )
+        raise InputError(f"{path}: a JPEG image of more than {MOST_SCANS} scans, usual ones have 10; save it anew")
 
 
 def _check_tiff(path: str | Path, picture: TiffImageFile) -> None:
