@@ -6,12 +6,13 @@ READY := $(VENV)/.ready
 
 DATA ?= ../shared/data
 
-.PHONY: help demo test lint bench results docs clean
+.PHONY: help demo test lint fuzz bench results docs clean
 
 help:
 	@echo "make demo   learn from damaged digits and from one texture, write a report (about 5 minutes)"
 	@echo "make test   run all tests"
 	@echo "make lint   check style and types"
+	@echo "make fuzz   damage files at random and read them, 30 s for each kind of file; Python 3.11 to 3.13"
 	@echo "make bench  measure the cost of one Langevin step"
 	@echo "make results  make the tables of docs/results.md again, from the data in DATA=$(DATA) (hours)"
 	@echo "make docs   build the documentation"
@@ -34,6 +35,13 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+SECONDS ?= 30
+TARGETS := $(patsubst fuzz/%_target.py,%,$(wildcard fuzz/*_target.py))
+
+fuzz: $(READY)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[fuzz]"
+	for target in $(TARGETS); do $(BIN)/python fuzz/run.py $$target --seconds $(SECONDS) || exit 1; done
 
 bench: $(READY)
 	$(BIN)/python benchmarks/step.py

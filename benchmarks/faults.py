@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import torch
-from damage import count_of_wrong, survive_damage
+from damaged_checkpoints import count_of_wrong, survive_damage
 
 from abpnet.runs import RunFolder
 

@@ -19,6 +19,7 @@ import tyro
 
 from abpnet import parallel
 from abpnet.errors import DivergenceError, InputError, NotWrittenError
+from abpnet.progress import say
 from abpnet.runs import LOCK, REPLACED, RunFolder
 from abpnet.tasks import complete, demo, evaluate, explain, objects, sample, sense, sound, texture, video
 from abpnet.tasks.session import SOURCES, Interrupted, RunSettings, settings_from_json, settings_to_json
@@ -54,10 +55,6 @@ class ResumeSettings:
 
     run: Annotated[Path, tyro.conf.Positional]
     """Folder of the run."""
-
-
-def _tell(message: object) -> None:
-    print(f"abpnet: {message}", file=sys.stderr)
 
 
 def _one_line(message: Warning | str, *place: Any, **more: Any) -> str:
@@ -203,7 +200,7 @@ def main(arguments: list[str] | None = None) -> None:
             with parallel.ending(notes) as is_to_tell:
                 exit_code, message = _explained(error)
                 if is_to_tell:
-                    _tell(message)
+                    say(message)
             sys.exit(exit_code)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from abpnet import parallel
 from abpnet.learning_state import Iteration
 
-__all__ = ["show_progress", "show_stage"]
+__all__ = ["say", "show_progress", "show_stage"]
 
 SECONDS_BETWEEN_LINES = 10.0
 
@@ -20,6 +21,17 @@ SECONDS_BETWEEN_LINES = 10.0
 def _clock(seconds: float) -> str:
     minutes, seconds = divmod(max(round(seconds), 0), 60)
     return f"{minutes}:{seconds:02d}"
+
+
+def _console() -> Console:
+    """Standard error, on which brackets and colons of file names mean nothing."""
+    return Console(stderr=True, markup=False, emoji=False)
+
+
+def say(message: object) -> None:
+    """Print one line to stderr; what is no text of a line, as names of files may hold, is spelled out."""
+    line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in str(message))
+    print(f"abpnet: {line}", file=sys.stderr)
 
 
 def show_progress(
@@ -37,7 +49,7 @@ def show_progress(
     if not parallel.is_first():
         yield from iterations
         return
-    console = Console(stderr=True)
+    console = _console()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[state]}"))
     start, last_line = time.monotonic(), 0.0
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
@@ -59,7 +71,7 @@ def show_progress(
 @contextmanager
 def show_stage(title: str) -> Iterator[None]:
     """Say what is being done within the block, and afterwards how long it took."""
-    console, start = Console(stderr=True), time.monotonic()
+    console, start = _console(), time.monotonic()
     if console.is_terminal:
         with console.status(title):
             yield

@@ -8,6 +8,7 @@ from sklearn.datasets import load_digits
 
 from abpnet.data import digits, load_image, load_images, save_image, texture_photograph
 from abpnet.data.images import to_uint8
+from abpnet.data.limits import Limits
 from abpnet.errors import InputError
 from pixels import random_pixels, refusal_of, scaled
 
@@ -195,11 +196,13 @@ def test_absent_file_and_folder_are_refused_by_name(tmp_path):
         assert str(path) in refusal_of(function, path)
 
 
-def test_enormous_image_is_refused_by_name(tmp_path, monkeypatch):
+@pytest.mark.parametrize("limit", [99, 60, 20])  # Pillow warns above the limit, and raises above twice the limit
+def test_enormous_image_is_refused_by_name_and_setting(tmp_path, limit):
     path = write(tmp_path / "huge.png", random_pixels(10, 10))
-    for limit in (60, 20):  # Pillow warns above the limit, and raises above twice the limit
-        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
-        assert str(path) in refusal_of(load_image, path)
+    message = refusal_of(load_image, path, limits=Limits(max_pixels=limit))
+    assert str(path) in message
+    assert "--max-pixels" in message
+    assert load_image(path, limits=Limits(max_pixels=100)).shape == (1, 10, 10)
 
 
 def test_folder_is_read_in_the_order_of_names_whatever_else_lies_there(tmp_path):

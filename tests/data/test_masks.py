@@ -1,3 +1,5 @@
+import shlex
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -5,6 +7,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from abpnet.data import draw_mask, pepper, region
+from abpnet.data.limits import Limits
 from abpnet.errors import InputError
 
 
@@ -108,7 +111,7 @@ def test_specification_draws_what_it_says(specification, direct):
         "", "pepper", "pepper:", "pepper:1", "pepper:1.5", "pepper:-0.1", "pepper:half", "pepper:nan", "pepper:inf",
         "pepper:0.5:0", "pepper:0.5:-3", "pepper:0.5:9", "pepper:0.5:1.5", "pepper:0.5:", "pepper:0.5:3:1",
         "region", "region:", "region:0", "region:-2", "region:9", "region:10", "region:2.5", "region:2:2",
-        "nan:1", "NaN", "pepper 0.5", "mask.jpg", "salt:0.5",
+        "nan:1", "NaN", "pepper 0.5", "mask.npy", "salt:0.5",
     ],
 )  # fmt: skip
 def test_bad_specification_is_refused_and_repeated(specification):
@@ -155,12 +158,44 @@ def test_unfit_picture_is_refused_by_name(tmp_path, pixels, complaint):
     assert str(path) in str(refusal.value)
 
 
-def test_mask_blurred_by_jpeg_is_refused(tmp_path):
-    sharp = Image.fromarray(np.where(rng(8).random((16, 16)) > 0.5, 255, 0).astype(np.uint8))
-    sharp.save(tmp_path / "mask.jpg", quality=80)
-    Image.open(tmp_path / "mask.jpg").save(tmp_path / "mask.png")
-    with pytest.raises(InputError, match=r"mask\.png"):
-        draw_mask(str(tmp_path / "mask.png"), (1, 1, 16, 16), rng())
+def test_what_mends_a_mask_blurred_by_jpeg_is_told_and_mends_it(tmp_path):
+    observed = rng(8).random((4, 4)).repeat(6, 0).repeat(6, 1) > 0.5
+    path = tmp_path / "holes here's one.JPG"
+    Image.fromarray(np.where(observed, 255, 0).astype(np.uint8)).save(path, quality=80)
+    with pytest.raises(InputError, match=r"\d+ of its 576 pixels") as refusal:
+        draw_mask(str(path), (1, 1, 24, 24), rng())
+    assert "JPEG blurs edges" in str(refusal.value)
+    words = shlex.split(str(refusal.value)[str(refusal.value).index("for example: ") :].removeprefix("for example: "))
+    assert words[:2] == ["python", "-c"]
+    exec(words[2])
+    mask = draw_mask(str(tmp_path / "holes here's one-binary.png"), (1, 1, 24, 24), rng())
+    np.testing.assert_array_equal(mask[0, 0], observed)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "tif", "webp", "bmp", "pgm", "gif"])
+def test_a_mask_is_a_picture_of_any_kind_that_is_black_and_white_only(tmp_path, suffix):
+    observed = rng(9).random((2, 2)).repeat(8, 0).repeat(8, 1) > 0.5  # whole blocks, which JPEG keeps
+    path = tmp_path / f"mask.{suffix}"
+    options = {"lossless": True} if suffix == "webp" else {"quality": 100} if suffix == "jpg" else {}
+    Image.fromarray(np.where(observed, 255, 0).astype(np.uint8)).save(path, **options)
+    np.testing.assert_array_equal(draw_mask(str(path), (1, 1, 16, 16), rng())[0, 0], observed)
+
+
+def test_a_file_without_an_ending_is_a_picture_unless_its_name_is_a_mask(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "nan").write_text("no picture")
+    (tmp_path / "notes.txt").write_text("no picture")
+    assert draw_mask("nan", (1, 1, 4, 4), rng()).all()
+    with pytest.raises(InputError, match=r"notes\.txt: not an image"):
+        draw_mask("notes.txt", (1, 1, 4, 4), rng())
+    with pytest.raises(InputError, match=r"mask\.jpg: no such file"):
+        draw_mask("mask.jpg", (1, 1, 4, 4), rng())
+
+
+def test_large_masks_are_refused_like_large_images(tmp_path):
+    path = picture(tmp_path, [[0, 255]])
+    with pytest.raises(InputError, match="--max-pixels"):
+        draw_mask(str(path), (1, 1, 1, 2), rng(), Limits(max_pixels=1))
 
 
 def test_transparent_mask_is_refused(tmp_path):

@@ -5,11 +5,13 @@ Images are (n, channels, height, width), sounds (samples,).
 
 from abpnet.data.builtin import digits, sound_recording, spots, texture_photograph
 from abpnet.data.images import load_image, load_images, save_image
+from abpnet.data.limits import Limits
 from abpnet.data.masks import draw_mask, pepper, region
 from abpnet.data.sounds import load_sound, save_sound
 from abpnet.data.variations import Variation, vary
 
 __all__ = [
+    "Limits",
     "Variation",
     "digits",
     "draw_mask",

@@ -2,21 +2,38 @@
 
 from __future__ import annotations
 
-import warnings
+import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
+from abpnet.data.array_files import ARRAYS, read_array
 from abpnet.data.builtin import BUILTIN_PREFIX, digits
+from abpnet.data.limits import Limits
+from abpnet.data.pictures import SUFFIXES, decode
 from abpnet.errors import InputError
 
-__all__ = ["ImageSet", "is_image", "load_image", "load_images", "save_image", "to_uint8"]
+__all__ = ["ImageSet", "SkippedFile", "is_image", "load_image", "load_images", "save_image", "to_uint8"]
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 Crop = tuple[int, int, int, int]
+FLOAT_BYTES = 4
+# Names of files have 255 bytes at most, and results are named by images with a few characters more.
+LONGEST_NAME = 200
+
+
+class SkippedFile(NamedTuple):
+    """A file of a folder that was left out.
+
+    Attributes:
+        file: Its path.
+        reason: Why it could not be read.
+    """
+
+    file: str
+    reason: str
 
 
 class ImageSet(NamedTuple):
@@ -25,143 +42,217 @@ class ImageSet(NamedTuple):
     Attributes:
         pixels: float32 (n, channels, height, width) in [-1, 1]; NaN = missing.
         names: One per image, for files written later.
+        skipped: Files that were left out because they could not be read.
     """
 
     pixels: np.ndarray
     names: list[str]
+    skipped: tuple[SkippedFile, ...] = ()
 
 
-def _open(path: Path) -> Image.Image:
-    """Read a picture whole, turned as its EXIF data says."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as picture:
-                return ImageOps.exif_transpose(picture)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; expected an image") from None
-    except IsADirectoryError:
-        raise InputError(f"{path}: is a folder; expected an image file") from None
-    except PermissionError:
-        raise InputError(f"{path}: may not be read; check its permissions") from None
-    except UnidentifiedImageError:
-        raise InputError(f"{path}: not an image that Pillow can read; check that the content fits the name") from None
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
-        raise InputError(f"{path}: more than {Image.MAX_IMAGE_PIXELS:,} pixels; scale it down first") from None
-    except (OSError, SyntaxError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: damaged or unreadable image ({error}); replace or remove it") from None
+def _eight_bits(path: str | Path, picture: Image.Image) -> Image.Image:
+    """A picture of one of the modes that Pillow can turn into RGB or RGBA without loss, but for depth.
+
+    Raises:
+        InputError: If it is of real numbers, or of whole ones that are no brightness.
+    """
+    if picture.mode == "LAB":
+        from PIL import ImageCms
+
+        lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+        converted = ImageCms.profileToProfile(picture, lab, srgb, outputMode="RGB")
+        assert converted is not None
+        return converted
+    if not (picture.mode.startswith("I") or picture.mode == "F"):
+        return picture
+    values = np.asarray(picture, dtype=np.float32)
+    if "transparency" in picture.info:
+        raise InputError(f"{path}: transparency of 16-bit images is not read; save 8 bits a channel")
+    if picture.mode == "F" or values.min() < 0 or values.max() > 65535:
+        raise InputError(f"{path}: pixels of type {picture.mode} are not read; save 8 or 16 bits a channel")
+    return Image.fromarray((values / 257.0).round().astype(np.uint8))
 
 
-def load_image(path: str | Path, *, size: int | None = None, crop: Crop | None = None) -> np.ndarray:
+def load_image(
+    path: str | Path, *, size: int | None = None, crop: Crop | None = None, limits: Limits = Limits()
+) -> np.ndarray:
     """Read one image.
 
     Args:
-        path: Any file that Pillow reads.
+        path: A PNG, JPEG, TIFF, WebP, GIF, BMP, PPM or PGM file of one picture, whatever its name; colours of more
+            than 8 bits are rounded to 8.
         size: If given, the central square is scaled to this many pixels a side.
         crop: If given, the (left, top, right, bottom) pixels cut out first.
+        limits: Of what is decoded.
 
     Returns:
         float32 (1 or 3, height, width) in [-1, 1]; NaN where the image is not fully opaque.
 
     Raises:
-        InputError: If the file cannot be read as an image or the crop lies outside of it.
+        InputError: If the file cannot be read as an image, is too large, or the crop lies outside of it.
     """
-    picture = _open(Path(path))
+    picture = decode(path, limits)
     if crop is not None:
         left, top, right, bottom = crop
         if not (0 <= left < right <= picture.width and 0 <= top < bottom <= picture.height):
             raise InputError(f"{path}: crop {crop} lies outside of the {picture.width} x {picture.height} image")
         picture = picture.crop(crop)
-    if picture.mode.startswith("I") or picture.mode == "F":  # 16 or 32 bits a pixel
-        values = np.asarray(picture, dtype=np.float32)
-        if "transparency" in picture.info:
-            raise InputError(f"{path}: transparency of 16-bit images is not read; save 8 bits a channel")
-        if values.min() < 0 or values.max() > 65535 or picture.mode == "F":
-            raise InputError(f"{path}: pixels of type {picture.mode} are not read; save 8 or 16 bits a channel")
-        picture = Image.fromarray((values / 257.0).round().astype(np.uint8))
-    grey = picture.mode in ("1", "L", "LA")
-    transparent = "A" in picture.getbands() or "transparency" in picture.info
+    picture = _eight_bits(path, picture)
+    grey = picture.mode in ("1", "L", "LA", "La")
+    transparent = picture.mode.endswith(("A", "a")) or "transparency" in picture.info
     # Premultiplied colours, so that scaling never mixes in the colour of a transparent pixel.
-    picture = picture.convert("RGBA").convert("RGBa") if transparent else picture.convert("RGB")
+    picture = _premultiplied(picture) if transparent else picture.convert("RGB")
     if size is not None:
         picture = ImageOps.fit(picture, (size, size), Image.Resampling.LANCZOS)
-    pixels = np.asarray(picture, dtype=np.float32).transpose(2, 0, 1)
-    missing = pixels[3] < 255 if transparent else np.zeros(pixels.shape[1:], bool)
-    colours = pixels[:1] if grey else pixels[:3]
-    return np.where(missing, np.float32(np.nan), colours / 127.5 - 1.0)
+    n_channels = 1 if grey else 3
+    limits.check_bytes(path, n_channels * picture.width * picture.height * FLOAT_BYTES)
+    whole = np.asarray(picture)
+    pixels = np.divide(whole.transpose(2, 0, 1)[:n_channels], np.float32(127.5), order="C")
+    pixels -= 1
+    if transparent:
+        np.copyto(pixels, np.nan, where=whole[..., 3] < 255)
+    return pixels
 
 
-def _load_folder(folder: Path, size: int | None, crop: Crop | None, limit: int | None) -> ImageSet:
-    # Hidden files are no images of the user's: macOS leaves a "._name.png" beside every name.png on foreign disks.
-    visible = (path for path in folder.iterdir() if not path.name.startswith("."))
-    paths = sorted(path for path in visible if path.suffix.lower() in SUFFIXES)[:limit]
-    if not paths:
-        raise InputError(f"{folder}: no images in this folder; expected files ending in {', '.join(SUFFIXES)}")
-    images = [load_image(path, size=size, crop=crop) for path in paths]
-    n_channels = max(len(image) for image in images)
-    images = [np.broadcast_to(image, (n_channels, *image.shape[1:])) for image in images]
-    for path, image in zip(paths, images, strict=True):
-        if image.shape != images[0].shape:
-            raise InputError(
-                f"{path}: {image.shape[2]} x {image.shape[1]} pixels, but {paths[0].name} has "
-                f"{images[0].shape[2]} x {images[0].shape[1]}; pass --size to crop and scale all to one square"
-            )
-    stems = [path.stem for path in paths]
-    return ImageSet(np.stack(images), stems if len(set(stems)) == len(stems) else [path.name for path in paths])
+def _premultiplied(picture: Image.Image) -> Image.Image:
+    picture = picture.convert("LA") if picture.mode == "La" else picture
+    return (picture if picture.mode == "RGBA" else picture.convert("RGBA")).convert("RGBa")
 
 
-def _load_array(path: Path, limit: int | None) -> ImageSet:
+def _image_files(folder: Path) -> list[tuple[str, bool]]:
+    """Names that are those of images, in their order; whether each is a link."""
     try:
-        content = np.load(path, allow_pickle=False)
-        arrays = {path.stem: content} if isinstance(content, np.ndarray) else {name: content[name] for name in content}
-        arrays = {name: array for name, array in arrays.items() if isinstance(array, np.ndarray)}
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; expected a .npy or .npz file of images") from None
-    except PermissionError:
-        raise InputError(f"{path}: may not be read; check its permissions") from None
-    except Exception as error:  # numpy raises whatever its zip, header or pickle reader meets
-        reason = "its content is none" if "pickle" in str(error) else error  # nor is anybody told how to unpickle it
-        raise InputError(f"{path}: cannot be read as a numpy file of plain numbers ({reason})") from None
-    stacks = {name: array for name, array in arrays.items() if array.ndim >= 3 and array.dtype.kind in "fui"}
-    if len(stacks) != 1:
-        found = ", ".join(f"{name} {array.shape} {array.dtype}" for name, array in arrays.items())
-        raise InputError(f"{path}: expected exactly one numeric array (n, height, width[, channels]), found {found}")
-    (pixels,) = stacks.values()
-    pixels = pixels[:limit]
-    if pixels.ndim == 3:
-        pixels = pixels[:, None]
-    elif pixels.ndim == 4 and pixels.shape[1] not in (1, 3) and pixels.shape[3] in (1, 3):
-        pixels = pixels.transpose(0, 3, 1, 2)
-    if pixels.size == 0:
-        raise InputError(f"{path}: holds no images (an array of shape {pixels.shape})")
-    if pixels.ndim != 4 or pixels.shape[1] not in (1, 3):
-        raise InputError(f"{path}: expected images with 1 or 3 channels, found an array of shape {pixels.shape}")
-    if pixels.dtype.kind in "ui":
-        if pixels.min() < 0 or pixels.max() > 255:
-            raise InputError(f"{path}: whole numbers must lie in 0..255, found {pixels.min()}..{pixels.max()}")
-        pixels = pixels / 127.5 - 1.0
-    finite = pixels[~np.isnan(pixels)]
-    if finite.size and (finite.min() < -1 or finite.max() > 1):
-        raise InputError(
-            f"{path}: real numbers must lie in [-1, 1] with NaN = missing, found {finite.min():.4g}..{finite.max():.4g}"
-        )
-    return ImageSet(pixels.astype(np.float32), [f"{index:06d}" for index in range(len(pixels))])
+        with os.scandir(folder) as entries:
+            # Hidden files are no images of the user's: macOS leaves a "._name.png" beside every name.png on foreign
+            # disks.
+            found = [
+                (entry.name, entry.is_symlink())
+                for entry in entries
+                if entry.name.lower().endswith(SUFFIXES) and not entry.name.startswith(".")
+            ]
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be listed ({error.strerror}); check its permissions") from None
+    if not found:
+        raise InputError(f"{folder}: no images in this folder; expected files ending in {', '.join(SUFFIXES)}")
+    return sorted(found)
+
+
+def _check_link(path: Path, folder: str) -> None:
+    """Refuse a link that leads out of its folder; one that leads nowhere is left to be found out."""
+    try:
+        target = Path(os.path.realpath(path, strict=True))
+    except OSError:
+        return
+    if not target.is_relative_to(folder):
+        raise InputError(f"{path}: is a link out of its folder, to {target}; --follow-links reads such links")
+
+
+def _names(paths: Sequence[Path]) -> list[str]:
+    """Short names that differ, for the files of results."""
+    for names in ([path.stem for path in paths], [path.name for path in paths]):
+        if len(set(names)) == len(names) and max(len(os.fsencode(name)) for name in names) <= LONGEST_NAME:
+            return names
+    return [f"{index:06d}" for index in range(len(paths))]
+
+
+class _Stack:
+    """Images of one size gathered in one array; grey ones become coloured once one of them is.
+
+    Args:
+        source: Where they are from.
+        n: How many there are at most.
+        limits: Of all together.
+    """
+
+    def __init__(self, source: Path, n: int, limits: Limits) -> None:
+        self._source, self._n, self._limits = source, n, limits
+        self._pixels = np.empty((0, 1, 0, 0), np.float32)
+        self.paths: list[Path] = []
+
+    def add(self, path: Path, image: np.ndarray) -> None:
+        """Put one more image behind the others.
+
+        Raises:
+            InputError: If its size is another, or all together would be too large.
+        """
+        height, width = self._pixels.shape[2:] if self.paths else image.shape[1:]
+        if image.shape[1:] != (height, width):
+            raise InputError(
+                f"{path}: {image.shape[2]} x {image.shape[1]} pixels, but {self.paths[0].name} has {width} x {height}; "
+                "pass --size to crop and scale all to one square"
+            )
+        if not self.paths or len(image) > self._pixels.shape[1]:
+            shape = (self._n, len(image), height, width)
+            self._limits.check_bytes(self._source, int(np.prod(shape, dtype=object)) * FLOAT_BYTES)
+            # Memory is taken as it is written to: less if there are fewer images than files.
+            pixels = np.empty(shape, np.float32)
+            if self.paths:
+                pixels[: len(self.paths)] = self.pixels
+            self._pixels = pixels
+        self._pixels[len(self.paths)] = image
+        self.paths.append(path)
+
+    @property
+    def pixels(self) -> np.ndarray:
+        """(n, channels, height, width)."""
+        return self._pixels[: len(self.paths)]
+
+
+def _load_folder(
+    folder: Path,
+    size: int | None,
+    crop: Crop | None,
+    limit: int | None,
+    limits: Limits,
+    skip_bad: bool,
+    follow_links: bool,
+) -> ImageSet:
+    files = _image_files(folder)
+    n = len(files) if limit is None else min(limit, len(files))
+    stack, skipped, inside = _Stack(folder, n, limits), list[SkippedFile](), os.path.realpath(folder)
+    for name, is_link in files:
+        path = folder / name
+        try:
+            if is_link and not follow_links:
+                _check_link(path, inside)
+            image = load_image(path, size=size, crop=crop, limits=limits)
+        except InputError as error:
+            if not skip_bad:
+                raise InputError(f"{error}; --on-bad-file skip leaves such files out") from None
+            skipped.append(SkippedFile(str(path), str(error).removeprefix(f"{path}: ")))
+            continue
+        stack.add(path, image)
+        if len(stack.paths) == n:
+            break
+    if not stack.paths:
+        raise InputError(f"{folder}: none of its {len(files):,} images can be read; the first: {skipped[0].reason}")
+    return ImageSet(stack.pixels, _names(stack.paths), tuple(skipped))
 
 
 def load_images(
-    source: str | Path, *, size: int | None = None, crop: Crop | None = None, limit: int | None = None
+    source: str | Path,
+    *,
+    size: int | None = None,
+    crop: Crop | None = None,
+    limit: int | None = None,
+    limits: Limits = Limits(),
+    on_bad_file: Literal["error", "skip"] = "error",
+    follow_links: bool = False,
 ) -> ImageSet:
     """Read many images of one size.
 
     Args:
-        source: A folder of image files, a .npy or .npz file (uint8, or real numbers in [-1, 1] with NaN = missing),
-            or "builtin:digits".
+        source: A folder of image files, a .npy or .npz file (whole numbers 0 to 255, real numbers in [-1, 1] with
+            NaN = missing, or True = white), or "builtin:digits".
         size: If given, the central square of each file is scaled to this many pixels a side.
         crop: If given, the (left, top, right, bottom) pixels cut out of each file first.
         limit: Read at most this many, in the order of their names.
+        limits: Of what is decoded.
+        on_bad_file: What to do about a file of a folder that cannot be read: raise, or leave it out.
+        follow_links: Whether to read links of a folder that lead out of it, which are bad files otherwise.
 
     Raises:
-        InputError: If something cannot be read, or the images differ in size.
+        InputError: If something cannot be read or is too large, the images differ in size, or none is left.
     """
     if str(source) == f"{BUILTIN_PREFIX}digits":
         if size is not None or crop is not None:
@@ -169,13 +260,14 @@ def load_images(
         pixels = digits()[:limit]
         return ImageSet(pixels, [f"digit_{index:04d}" for index in range(len(pixels))])
     path = Path(source)
-    if path.suffix.lower() in (".npy", ".npz"):
+    if path.suffix.lower() in ARRAYS:
         if size is not None or crop is not None:
             raise InputError(f"{path}: size and crop apply to image files, not to arrays")
-        return _load_array(path, limit)
+        pixels = read_array(path, limit, limits)
+        return ImageSet(pixels, [f"{index:06d}" for index in range(len(pixels))])
     if path.is_dir():
-        return _load_folder(path, size, crop, limit)
-    if path.exists():
+        return _load_folder(path, size, crop, limit, limits, on_bad_file == "skip", follow_links)
+    if os.path.lexists(path):
         raise InputError(f"{path}: expected a folder of images, a .npy or a .npz file")
     raise InputError(f"{path}: no such folder or file; expected a folder of images, a .npy or a .npz file")
 

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from abpnet.data.images import load_image
+from abpnet.data.limits import Limits
+from abpnet.data.pictures import SUFFIXES
 from abpnet.errors import InputError
 
-__all__ = ["draw_mask", "pepper", "region"]
+__all__ = ["draw_mask", "is_mask_file", "pepper", "region"]
+
+KINDS = ("pepper", "region", "nan")
 
 
 def pepper(shape: Sequence[int], fraction: float, block: int, rng: np.random.Generator) -> np.ndarray:
@@ -58,25 +64,44 @@ def region(shape: Sequence[int], side: int, rng: np.random.Generator) -> np.ndar
     return ~inside[:, None]
 
 
-def _from_file(path: Path, height: int, width: int) -> np.ndarray:
-    channels = load_image(path)
+def is_mask_file(specification: str) -> bool:
+    """Whether the description of a mask names a picture."""
+    is_picture = Path(specification).suffix.lower() in SUFFIXES
+    return is_picture or (specification.split(":")[0] not in KINDS and os.path.isfile(specification))
+
+
+def _from_file(path: Path, height: int, width: int, limits: Limits) -> np.ndarray:
+    channels = load_image(path, limits=limits)
     picture = channels[0]
     if picture.shape != (height, width):
         raise InputError(
             f"{path}: the mask has {picture.shape[1]} x {picture.shape[0]} pixels, the images {width} x {height}; "
-            "scale the mask to the size of the images"
+            "scale the mask to the size of the images, without smoothing"
         )
-    if not (np.isin(channels, (-1.0, 1.0)).all() and (channels == picture).all()):
+    odd = ~(np.isin(picture, (-1.0, 1.0)) & (channels == picture).all(0))
+    if odd.any():
+        transparent = " (transparent ones among them)" if np.isnan(picture).any() else ""
+        blurred = "; JPEG blurs edges" if path.suffix.lower() in (".jpg", ".jpeg") else ""
         raise InputError(
-            f"{path}: a mask must be black (hidden) and white (observed) only, found other shades or colours; "
-            "save it as PNG (JPEG blurs edges) after thresholding"
+            f"{path}: a mask must be black (hidden) and white (observed) only, but {odd.sum():,} of its {odd.size:,} "
+            f"pixels have other shades or colours{transparent}{blurred}; make it so and save it as PNG, for example: "
+            f"{_remedy(path)}"
         )
     if (picture == -1.0).all():
         raise InputError(f"{path}: the mask hides every pixel (all black); white pixels are observed")
     return picture[None, None] == 1.0
 
 
-def draw_mask(specification: str, shape: Sequence[int], rng: np.random.Generator) -> np.ndarray:
+def _remedy(path: Path) -> str:
+    """A command that makes a picture black and white."""
+    mended = path.with_name(f"{path.stem}-binary.png")
+    code = f"from PIL import Image; Image.open({str(path)!r}).convert('L').point(lambda v: 255 * (v > 127))"
+    return shlex.join(["python", "-c", f"{code}.save({str(mended)!r})"])
+
+
+def draw_mask(
+    specification: str, shape: Sequence[int], rng: np.random.Generator, limits: Limits = Limits()
+) -> np.ndarray:
     """Draw the masks of a set of images from a short description.
 
     Args:
@@ -84,6 +109,7 @@ def draw_mask(specification: str, shape: Sequence[int], rng: np.random.Generator
             black (hidden) and white (observed) picture for all images, or "nan": only what the data lack is missing.
         shape: (n, channels, height, width).
         rng: Source of chance.
+        limits: Of what is decoded of a picture.
 
     Returns:
         bool (n, 1, height, width), True = observed.
@@ -95,8 +121,8 @@ def draw_mask(specification: str, shape: Sequence[int], rng: np.random.Generator
     kind, *numbers = specification.split(":")
     if kind == "nan" and not numbers:
         return np.ones((n, 1, height, width), bool)
-    if Path(specification).suffix.lower() == ".png":
-        return np.broadcast_to(_from_file(Path(specification), height, width), (n, 1, height, width))
+    if is_mask_file(specification):
+        return np.broadcast_to(_from_file(Path(specification), height, width, limits), (n, 1, height, width))
     try:
         if kind == "pepper" and len(numbers) in (1, 2):
             fraction, block = float(numbers[0]), int(numbers[1]) if len(numbers) == 2 else 3
@@ -110,5 +136,5 @@ def draw_mask(specification: str, shape: Sequence[int], rng: np.random.Generator
         pass
     raise InputError(
         f"--mask {specification}: expected pepper:FRACTION[:BLOCK] with 0 <= FRACTION < 1, region:SIDE smaller than "
-        f"the {width} x {height} images, a PNG file, or nan"
+        f"the {width} x {height} images, a black and white picture (PNG), or nan"
     )

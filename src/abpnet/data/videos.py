@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from fractions import Fraction
-from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from abpnet.data.builtin import BUILTIN_PREFIX, waves
-from abpnet.data.images import load_images, to_uint8
+from abpnet.data.images import SkippedFile, load_images, to_uint8
+from abpnet.data.limits import Limits
+from abpnet.data.video_files import BYTES_PER_VALUE, FILTER, Video, decode
 from abpnet.errors import InputError
 
 __all__ = ["Clip", "load_clip", "save_gif", "save_mp4"]
 
 # Of folders, arrays and clips that do not say theirs; frames per second.
-USUAL_RATE, HIGHEST_RATE = 25.0, 1000.0
+USUAL_RATE, LOWEST_RATE, HIGHEST_RATE = 25.0, 0.01, 1000.0
+# In usual intervals: beyond this a clip pauses, and what is seen then is no motion to learn.
+LONGEST_PAUSE = 10
+# By how much the rate that a file tells may differ from that of its frames.
+SAME_RATE = 0.02
+# What the 256 values of a pixel stand for.
+SHADES = (np.arange(256) / 127.5 - 1.0).astype(np.float32)
 # Constant rate factor of H.264: hardly told from the frames themselves.
 QUALITY = "14"
 
@@ -29,73 +35,88 @@ class Clip(NamedTuple):
     Attributes:
         frames: float32 (n, channels, height, width) in [-1, 1].
         frame_rate: Frames per second.
+        names: Of a folder's files, one a frame.
+        skipped: Files of a folder that were left out because they could not be read.
     """
 
     frames: np.ndarray
     frame_rate: float
+    names: tuple[str, ...] = ()
+    skipped: tuple[SkippedFile, ...] = ()
 
 
-def _decoded(path: Path, size: int | None) -> Iterator[np.ndarray | float]:
-    """The frame rate, then every frame as uint8 (height, width, 3)."""
-    import av
+def _clock(source: str | Path, video: Video) -> tuple[np.ndarray, float]:
+    """Which frame is seen at each moment of an even clock, and how many such moments are a second."""
+    times, told = video.times, video.frame_rate or USUAL_RATE
+    as_they_are = np.arange(len(video.frames))
+    if times is None or len(times) < 2:
+        return as_they_are, told
+    steps = np.diff(times)
+    usual = float(np.median(steps))
+    if not (steps > 0).all() or steps.max() > LONGEST_PAUSE * usual:
+        raise InputError(
+            f"{source}: its frames come {steps.min():.3g} to {steps.max():.3g} s after one another; pass --frame-rate "
+            "to take them as if they came at equal intervals"
+        )
+    mean = float(times[-1] - times[0]) / len(steps)
+    if np.abs(times - times[0] - mean * np.arange(len(times))).max() < mean / 2:
+        return as_they_are, told if abs(told * mean - 1) < SAME_RATE else 1 / mean
+    moments = np.arange(times[0], times[-1] + usual / 2, usual)
+    return np.searchsorted(times, moments + usual / 2) - 1, 1 / usual
 
-    try:
-        with av.open(str(path)) as container:
-            if not container.streams.video:
-                raise InputError(f"{path}: holds no pictures (a sound?); expected a video")
-            stream = container.streams.video[0]
-            yield float(stream.average_rate or USUAL_RATE)
-            for frame in container.decode(stream):
-                picture = frame.to_image()
-                yield np.asarray(picture if size is None else ImageOps.fit(picture, (size, size), _FILTER))
-    except (av.error.FFmpegError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"{path}: not a video that can be read ({reason}); expected MP4, GIF, AVI ...") from None
 
-
-_FILTER = Image.Resampling.LANCZOS
-
-
-def _load_file(path: Path, size: int | None, limit: int | None) -> Clip:
-    decoded = _decoded(path, size)
-    frame_rate = next(decoded)
-    frames = list(islice(decoded, limit))
-    if not frames:
-        raise InputError(f"{path}: holds no frames; expected a video")
-    if len({np.shape(frame) for frame in frames}) > 1:
-        raise InputError(f"{path}: its frames change their size; pass --size to bring all to one square")
-    pixels = np.stack(frames).transpose(0, 3, 1, 2)
-    pixels = pixels[:, :1] if (pixels == pixels[:, :1]).all() else pixels
-    return Clip((pixels / 127.5 - 1.0).astype(np.float32), float(frame_rate))
+def _load_file(path: Path, size: int | None, limit: int | None, rate: float | None, limits: Limits) -> Clip:
+    video = decode(path, size, limit, limits)
+    frames = video.frames.transpose(0, 3, 1, 2)
+    if rate is None:
+        seen, rate = _clock(path, video)
+        limits.check_bytes(path, len(seen[:limit]) * frames[0].size * BYTES_PER_VALUE)
+        frames = frames[seen[:limit]]
+    frames = frames[:, :1] if (frames == frames[:, :1]).all() else frames
+    return Clip(SHADES[frames], rate)
 
 
 def _scaled(frames: np.ndarray, size: int) -> np.ndarray:
     """The central square of each frame of an array, scaled."""
 
     def scale(channel: np.ndarray) -> np.ndarray:
-        return np.asarray(ImageOps.fit(Image.fromarray(channel), (size, size), _FILTER))
+        return np.asarray(ImageOps.fit(Image.fromarray(channel), (size, size), FILTER))
 
     scaled = np.stack([scale(channel) for frame in frames for channel in frame])
     return np.clip(scaled, -1, 1).reshape(*frames.shape[:2], size, size)
 
 
 def load_clip(
-    source: str | Path, *, size: int | None = None, limit: int | None = None, frame_rate: float | None = None
+    source: str | Path,
+    *,
+    size: int | None = None,
+    limit: int | None = None,
+    frame_rate: float | None = None,
+    limits: Limits = Limits(),
+    on_bad_file: Literal["error", "skip"] = "error",
+    follow_links: bool = False,
 ) -> Clip:
     """Read a video.
 
+    Frames of a file are turned as it says. If they do not come at equal intervals, those are taken that are seen at the
+    moments of a clock of the usual interval.
+
     Args:
         source: A file that PyAV reads (MP4, GIF, AVI ...), a folder of frames in the order of their names, an array
-            (.npz or .npy, as `load_images` takes it), or "builtin:waves".
+            (.npz or .npy, as `load_images` takes it), or "builtin:waves"; never an address or a playlist.
         size: If given, the central square of each frame is scaled to this many pixels a side.
         limit: Read at most this many frames.
-        frame_rate: Frames per second; what the file says by default, 25 where it says nothing.
+        frame_rate: Frames per second, 0.01 to 1000, whatever the file says of their times; by default what it says, 25
+            where it says nothing.
+        limits: What is refused before it is decoded.
+        on_bad_file: What to do about a file of a folder that cannot be read: raise, or leave it out.
+        follow_links: Whether to read links of a folder that lead out of it, which are bad files otherwise.
 
     Returns:
         The clip; grey if all its frames are.
 
     Raises:
-        InputError: If it cannot be read as a video without missing pixels.
+        InputError: If it cannot be read as a video without missing pixels, or holds more than the limits allow.
     """
     path = Path(source)
     if str(source) == f"{BUILTIN_PREFIX}waves":
@@ -103,20 +124,23 @@ def load_clip(
     elif str(source).startswith(BUILTIN_PREFIX):
         raise InputError(f"{source}: no such built-in video; choose {BUILTIN_PREFIX}waves")
     elif path.suffix.lower() in (".npy", ".npz"):
-        frames = load_images(path, limit=limit).pixels
+        frames = load_images(path, limit=limit, limits=limits).pixels
         clip = Clip(frames if size is None or np.isnan(frames).any() else _scaled(frames, size), USUAL_RATE)
     elif path.is_dir():
-        clip = Clip(load_images(path, size=size, limit=limit).pixels, USUAL_RATE)
-    elif path.exists():
-        clip = _load_file(path, size, limit)
+        images = load_images(
+            path, size=size, limit=limit, limits=limits, on_bad_file=on_bad_file, follow_links=follow_links
+        )
+        clip = Clip(images.pixels, USUAL_RATE, tuple(images.names), images.skipped)
     else:
-        raise InputError(f"{path}: no such file; expected a video, a folder of frames or an array")
+        clip = _load_file(path, size, limit, frame_rate, limits)
     if np.isnan(clip.frames).any():
         raise InputError(f"{source}: has missing pixels; a video is learned from whole frames")
     rate = frame_rate or clip.frame_rate
-    if not 0 < rate <= HIGHEST_RATE:
-        raise InputError(f"{source}: {rate:g} frames per second; expected at most {HIGHEST_RATE:g}: pass --frame-rate")
-    return Clip(clip.frames, rate)
+    if not LOWEST_RATE <= rate <= HIGHEST_RATE:
+        raise InputError(
+            f"{source}: {rate:g} frames per second; expected {LOWEST_RATE:g} to {HIGHEST_RATE:g}: pass --frame-rate"
+        )
+    return clip._replace(frame_rate=rate)
 
 
 def _colour(frames: np.ndarray) -> np.ndarray:

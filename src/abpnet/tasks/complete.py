@@ -23,6 +23,7 @@ from abpnet.patches import SIDE
 from abpnet.progress import show_stage
 from abpnet.runs import RunFolder
 from abpnet.tasks import certainty, table
+from abpnet.tasks.reading import skipped_result, skipped_section
 from abpnet.tasks.recovery import (
     MOST_FACTORS,
     OURS,
@@ -76,8 +77,8 @@ class CompleteSettings(ImageSettings):
     """Folder of images (transparent pixels = missing), .npz or .npy file (NaN = missing), builtin:digits, or a table:
     .csv or .parquet file."""
     mask: str = "nan"
-    """What to hide: pepper:FRACTION[:BLOCK], region:SIDE, a black (hidden) and white FILE.png, or nan = nothing more
-    than what is missing already; of a table's cells pepper:FRACTION or nan."""
+    """What to hide: pepper:FRACTION[:BLOCK], region:SIDE, a black (hidden) and white picture FILE.png, or nan = nothing
+    more than what is missing already; of a table's cells pepper:FRACTION or nan."""
     latent_dim: int | None = None
     """Number of latent factors; by default 100, of tables as many as predict best cells that are held back."""
     residuals: Literal["auto", "white", "kriged", "patches", "whitened"] = "auto"
@@ -200,9 +201,9 @@ def run(settings: CompleteSettings, folder: RunFolder) -> dict[str, Any]:
     of_table = table.settings_of_table(settings)
     if of_table is not None:
         return table.run(of_table, folder)
-    images, n_last = read_images(settings, settings.source)
+    images, n_last = read_images(settings, folder, settings.source)
     rng = np.random.default_rng(settings.seed)
-    kept = draw_mask(settings.mask, images.pixels.shape, rng)
+    kept = draw_mask(settings.mask, images.pixels.shape, rng, settings.limits)
     observed = np.where(kept, images.pixels, np.float32(np.nan))
     empty = np.asarray(np.isnan(observed).all((1, 2, 3)))
     if empty.any():
@@ -247,5 +248,7 @@ def run(settings: CompleteSettings, folder: RunFolder) -> dict[str, Any]:
             if len(part.truth):
                 drawn = certainty.describe(draw, folder, part, settings.draws, scale_of(part.truth), width)
                 more[f"How sure: {part.name}"], found[f"uncertainty, {part.name}"] = drawn
+    more |= skipped_section(images.skipped)
+    found |= skipped_result(images.skipped)
     caption = "coloured = not observed"
     return write_recovery(settings, folder, network, parts, rows, title, explanation, caption, more) | found

@@ -24,6 +24,7 @@ from abpnet.observations import Projection
 from abpnet.progress import show_stage
 from abpnet.recipes import DECAY_EXAMPLES, RECIPES, Recipe
 from abpnet.runs import RunFolder
+from abpnet.tasks.reading import skipped_result, skipped_section
 from abpnet.tasks.recovery import MOST_FACTORS, OURS, SHOWN, ImageSettings, read_whole_images
 from abpnet.tasks.session import check_number, curves, learn, load_model, new_network, reproduction, run_part
 
@@ -77,7 +78,8 @@ class EvaluateSettings(ImageSettings):
     runs: tuple[str, ...] = ()
     """Folders of finished runs to judge, instead of learning."""
     mask: str | None = None
-    """With --runs: also complete the new images after hiding pepper:FRACTION[:BLOCK] or region:SIDE of them."""
+    """With --runs: also complete the new images after hiding pepper:FRACTION[:BLOCK], region:SIDE or the black of
+    FILE.png in them."""
     measurements: int | None = None
     """With --runs: also recover the new images from this many random projections."""
 
@@ -193,7 +195,9 @@ def _judge_saved(settings: EvaluateSettings, new: np.ndarray) -> list[dict[str, 
     shape = new.shape[1:]
     mask = None
     if settings.mask is not None:
-        mask = torch.from_numpy(draw_mask(settings.mask, new.shape, np.random.default_rng(settings.seed)))
+        mask = torch.from_numpy(
+            draw_mask(settings.mask, new.shape, np.random.default_rng(settings.seed), settings.limits)
+        )
     projection = None
     if settings.measurements is not None:
         check_number("--measurements", settings.measurements, 1, int(np.prod(shape)))
@@ -241,9 +245,9 @@ def run(settings: EvaluateSettings, folder: RunFolder) -> dict[str, Any]:
         Interrupted: If the user or the system asked to stop.
     """
     rng = np.random.default_rng(settings.seed)
-    images, is_new = read_whole_images(settings, settings.source, rng, "evaluate compares whole images")
+    images, is_new = read_whole_images(settings, folder, settings.source, rng, "evaluate compares whole images")
     train, new = images.pixels[~is_new], images.pixels[is_new]
-    result: dict[str, Any] = {"n_training": len(train), "n_new": len(new)}
+    result: dict[str, Any] = {"n_training": len(train), "n_new": len(new)} | skipped_result(images.skipped)
     sections: dict[str, list[str]] = {}
     if settings.runs:
         result["table"] = _judge_saved(settings, new)
@@ -265,6 +269,7 @@ def run(settings: EvaluateSettings, folder: RunFolder) -> dict[str, Any]:
         result["table"] = _table(result["models"])
         explanation = EXPLANATION + MORE * (settings.mirror or settings.versions > 1)
     errors = [report.table(result["table"], ours=OURS), report.paragraph(explanation)]
-    sections = {"Errors": errors, **sections, "How to get this again": reproduction(settings, folder)}
+    left_out = skipped_section(images.skipped)
+    sections = {"Errors": errors, **sections, **left_out, "How to get this again": reproduction(settings, folder)}
     report.write_report(folder.path / "report.html", f"{len(new)} new images: {settings.source}", sections)
     return result

@@ -11,12 +11,13 @@ import torch
 import tyro
 
 from abpnet import analysis, analysis_figures, figures, metrics, report
-from abpnet.data.images import ImageSet, is_image, load_image, load_images, save_image
+from abpnet.data.images import ImageSet, is_image, load_image, save_image
 from abpnet.emissions import Noise
 from abpnet.errors import InputError
 from abpnet.estimator import GeneratorNetwork
 from abpnet.runs import RunFolder
-from abpnet.tasks.session import RunSettings, load_model, reproduction
+from abpnet.tasks.reading import FolderSettings, read_image_set, skipped_result, skipped_section
+from abpnet.tasks.session import load_model, reproduction
 
 __all__ = ["ExplainSettings", "run"]
 
@@ -30,7 +31,7 @@ PARTS, BISECTIONS = 64, 6
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExplainSettings(RunSettings):
+class ExplainSettings(FolderSettings):
     """Explain images by a learned model; transparent pixels or NaN are missing and get completed.
 
     For example:
@@ -50,22 +51,22 @@ class ExplainSettings(RunSettings):
     """Draw as well what the network does around these images: loadings, traversals, linear pieces, dimension."""
 
 
-def _read(source: str, shape: tuple[int, ...]) -> ImageSet:
+def _read(settings: ExplainSettings, folder: RunFolder, shape: tuple[int, ...]) -> ImageSet:
     """Images in the shape that the model knows; files of another size are cropped and scaled."""
     n_channels, height, width = shape if len(shape) == 3 else (1, *shape)
-    path = Path(source)
+    source, path = settings.input, Path(settings.input)
     size = height if height == width else None
     if path.is_file() and path.suffix.lower() not in (".npy", ".npz"):
-        images = ImageSet(load_image(path, size=size)[None], [path.stem])
+        images = ImageSet(load_image(path, size=size, limits=settings.limits)[None], [path.stem])
     else:
-        images = load_images(source, size=size if path.is_dir() else None)
+        images = read_image_set(settings, folder, source, size=size if path.is_dir() else None)
     pixels = images.pixels
     if pixels.shape[1] == 3 and n_channels == 1:
         pixels = pixels.mean(1, keepdims=True)
     pixels = np.broadcast_to(pixels, (len(pixels), n_channels, *pixels.shape[2:])) if pixels.shape[1] == 1 else pixels
     if pixels.shape[1:] != (n_channels, height, width):
         raise InputError(f"{source}: images of shape {pixels.shape[1:]}, but the model knows {shape}")
-    return ImageSet(np.ascontiguousarray(pixels), images.names)
+    return images._replace(pixels=np.ascontiguousarray(pixels))
 
 
 def _analyse(
@@ -130,7 +131,7 @@ def run(settings: ExplainSettings, folder: RunFolder) -> dict[str, Any]:
     emission = network.model_.emission
     if settings.analysis and not isinstance(emission, Noise):
         raise InputError(f"--analysis needs a model of additive noise, not of {type(emission).__name__}")
-    images = _read(settings.input, shape)
+    images = _read(settings, folder, shape)
     signals = images.pixels.reshape(len(images.pixels), *shape)
     factors = network.transform(signals)
     reconstruction = network.inverse_transform(factors).reshape(images.pixels.shape)
@@ -149,12 +150,15 @@ def run(settings: ExplainSettings, folder: RunFolder) -> dict[str, Any]:
         "error on observed pixels": metrics.error(reconstruction, images.pixels, observed) if observed.any() else None,
         "mean squared length of z per factor": float(np.square(factors).mean()),
     }
+    figures_found = report.table([result])
+    result |= skipped_result(images.skipped)
     sections = {
         "Images": [report.picture(folder.path / "explained.png", "Coloured = not observed.", pixelated=True)],
-        "Figures": [report.table([result])],
+        "Figures": [figures_found],
     }
     if settings.analysis:
         result["analysis"], sections["Analysis"] = _analyse(network, factors, images.pixels, folder.path)
+    sections |= skipped_section(images.skipped)
     sections["How to get this again"] = reproduction(settings, folder)
     report.write_report(folder.path / "report.html", f"{settings.input} explained by {settings.source}", sections)
     return result

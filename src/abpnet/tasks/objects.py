@@ -21,6 +21,7 @@ from abpnet.networks import auto_network
 from abpnet.progress import show_stage
 from abpnet.runs import RunFolder
 from abpnet.sample_quality import compare_samples
+from abpnet.tasks.reading import skipped_result, skipped_section
 from abpnet.tasks.recovery import OURS, SHOWN, RecoverySettings, read_whole_images
 from abpnet.tasks.session import curves, learn, new_network, reproduction
 
@@ -170,7 +171,7 @@ def run(settings: ObjectsSettings, folder: RunFolder) -> dict[str, Any]:
     """
     rng = np.random.default_rng(settings.seed)
     images, is_new = read_whole_images(
-        settings, settings.source, rng, "learn from incomplete images by: abpnet complete"
+        settings, folder, settings.source, rng, "learn from incomplete images by: abpnet complete"
     )
     train, new = images.pixels[~is_new], images.pixels[is_new]
     network = new_network(settings, latent_dim=settings.latent_dim, noise_std=settings.noise_std, recipe="objects")
@@ -210,6 +211,7 @@ def run(settings: ObjectsSettings, folder: RunFolder) -> dict[str, Any]:
     )
     by_whom = report.paragraph(f"Judged by {len(judges)} {kind}.")
     sections["Comparison"] = [report.table(table, ours=OURS), by_whom, report.paragraph(EXPLANATION)]
+    sections |= skipped_section(images.skipped)
     sections["Learning"] = curves(folder)
     sections["How to get this again"] = reproduction(settings, folder)
     report.write_report(folder.path / "report.html", f"{len(train)} objects: {settings.source}", sections)
@@ -219,4 +221,5 @@ def run(settings: ObjectsSettings, folder: RunFolder) -> dict[str, Any]:
         "judged by": "new images" if real else "training images",
         **folder.metrics()[-1],
         "table": table,
+        **skipped_result(images.skipped),
     }

@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 
 from abpnet import figures, metrics, report
-from abpnet.data.images import ImageSet, load_images, save_image
+from abpnet.data.images import ImageSet, save_image
 from abpnet.errors import InputError
 from abpnet.estimator import GeneratorNetwork
 from abpnet.estimator_settings import SMALLEST_NOISE
 from abpnet.progress import show_stage
 from abpnet.runs import RunFolder
+from abpnet.tasks.reading import FolderSettings, read_image_set
 from abpnet.tasks.session import LearningSettings, check_number, curves, reproduction
 
 __all__ = [
@@ -42,7 +43,7 @@ MOST_FACTORS = 100_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageSettings(LearningSettings):
+class ImageSettings(FolderSettings, LearningSettings):
     """Settings of every command that learns from images."""
 
     size: int | None = None
@@ -105,13 +106,13 @@ class Part:
     recovered: np.ndarray
 
 
-def read_images(settings: ImageSettings, source: str) -> tuple[ImageSet, int]:
+def read_images(settings: ImageSettings, folder: RunFolder, source: str) -> tuple[ImageSet, int]:
     """The images of a run, and how many of them, the last ones, came from `--new-source`.
 
     Raises:
         InputError: If they cannot be read, are too few, or differ in shape from the new ones.
     """
-    images = load_images(source, size=settings.size, crop=settings.crop, limit=settings.limit)
+    images = read_image_set(settings, folder, source, size=settings.size, crop=settings.crop, limit=settings.limit)
     n = len(images.pixels)
     if n < 2:
         raise InputError(f"{source}: holds 1 image, and learning needs 2")
@@ -119,14 +120,15 @@ def read_images(settings: ImageSettings, source: str) -> tuple[ImageSet, int]:
         raise InputError(f"--new-images {settings.new_images}: {source} has {n} images, and learning needs 2")
     if settings.new_source is None:
         return images, 0
-    new = load_images(settings.new_source, size=settings.size, crop=settings.crop)
+    new = read_image_set(settings, folder, settings.new_source, size=settings.size, crop=settings.crop)
     if new.pixels.shape[1:] != images.pixels.shape[1:]:
         raise InputError(
             f"--new-source {settings.new_source}: its images have shape {new.pixels.shape[1:]}, those of {source} "
             f"{images.pixels.shape[1:]}; --size brings files to one size, and all must be grey or all in colour"
         )
     names = [*images.names, *(f"new {name}" for name in new.names)]
-    return ImageSet(np.concatenate([images.pixels, new.pixels]), names), len(new.pixels)
+    pixels = np.concatenate([images.pixels, new.pixels])
+    return ImageSet(pixels, names, images.skipped + new.skipped), len(new.pixels)
 
 
 def split(settings: ImageSettings, n: int, n_last: int, rng: np.random.Generator) -> np.ndarray:
@@ -138,12 +140,13 @@ def split(settings: ImageSettings, n: int, n_last: int, rng: np.random.Generator
 
 
 def read_whole_images(
-    settings: ImageSettings, source: str, rng: np.random.Generator, reason: str
+    settings: ImageSettings, folder: RunFolder, source: str, rng: np.random.Generator, reason: str
 ) -> tuple[ImageSet, np.ndarray]:
     """The images of a run that needs whole ones, and which of them are new.
 
     Args:
         settings: All settings.
+        folder: The run's folder.
         source: Where they are.
         rng: Draws the new ones.
         reason: Why they must be whole.
@@ -151,7 +154,7 @@ def read_whole_images(
     Raises:
         InputError: If they cannot be read, are too few, or have missing pixels.
     """
-    images, n_last = read_images(settings, source)
+    images, n_last = read_images(settings, folder, source)
     broken = np.flatnonzero(np.isnan(images.pixels).any((1, 2, 3)))
     if len(broken):
         where = source if broken[0] < len(images.pixels) - n_last else settings.new_source

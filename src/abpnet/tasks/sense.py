@@ -23,6 +23,7 @@ from abpnet.observations import Observation, Projection
 from abpnet.operators import blur_reach, down_sampling, fourier_projection, gaussian_blur, visible_pixels
 from abpnet.progress import show_stage
 from abpnet.runs import RunFolder
+from abpnet.tasks.reading import skipped_result, skipped_section
 from abpnet.tasks.recovery import (
     OURS,
     SHOWN,
@@ -97,7 +98,7 @@ def make_operator(settings: SenseSettings, shape: Sequence[int]) -> tuple[Observ
         return make(shape, n, settings.seed), math.sqrt(size / n)
     if kind == "mask":
         try:
-            mask = draw_mask(number, (1, *shape), np.random.default_rng(settings.seed))
+            mask = draw_mask(number, (1, *shape), np.random.default_rng(settings.seed), settings.limits)
             return visible_pixels(torch.from_numpy(np.broadcast_to(mask[0, 0], shape[-2:]).copy())), 1.0
         except (InputError, ValueError) as error:
             raise InputError(f"--operator {settings.operator} cannot be used: {error}") from None
@@ -175,7 +176,7 @@ def run(settings: SenseSettings, folder: RunFolder) -> dict[str, Any]:
         Interrupted: If the user or the system asked to stop.
     """
     rng = np.random.default_rng(settings.seed)
-    images, is_new = read_whole_images(settings, settings.source, rng, "sense measures whole images")
+    images, is_new = read_whole_images(settings, folder, settings.source, rng, "sense measures whole images")
     shape = images.pixels.shape[1:]
     operator, gain = make_operator(settings, shape)
     y = _measure(images.pixels, operator, settings.measurement_noise, rng)
@@ -197,4 +198,6 @@ def run(settings: SenseSettings, folder: RunFolder) -> dict[str, Any]:
     parts = recover_parts(images, shown, np.ones(images.pixels.shape, bool), is_new, recover)
     table = _table(settings, parts, [y[~is_new], y[is_new]], operator, folder.metrics()[-1]["seconds"])
     title = f"{len(parts[0].truth)} images seen through {settings.operator}: {settings.source}"
-    return write_recovery(settings, folder, network, parts, table, title, EXPLANATION, CAPTION)
+    more = skipped_section(images.skipped)
+    result = write_recovery(settings, folder, network, parts, table, title, EXPLANATION, CAPTION, more)
+    return result | skipped_result(images.skipped)

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from abpnet import figures, parallel, report
+from abpnet.data.masks import is_mask_file
 from abpnet.errors import InputError
 from abpnet.estimator import GeneratorNetwork
 from abpnet.estimator_settings import device_of
@@ -141,8 +142,7 @@ def settings_to_json(settings: RunSettings) -> dict[str, Any]:
         if name == "operator" and isinstance(value, str) and value.startswith("mask:"):
             return f"mask:{plain('mask', value.removeprefix('mask:'))}"
         is_file = isinstance(value, str) and (
-            (name in SOURCES and value != "" and Path(value).exists())
-            or (name == "mask" and Path(value).suffix.lower() == ".png")
+            (name in SOURCES and value != "" and Path(value).exists()) or (name == "mask" and is_mask_file(value))
         )
         return str(Path(value).absolute()) if isinstance(value, Path) or is_file else value
 

@@ -25,6 +25,7 @@ from abpnet.rhythm import find_period
 from abpnet.runs import RunFolder
 from abpnet.sound_distance import mean_distance, measure
 from abpnet.sound_statistics import LEAST_SAMPLES, SoundStatistics
+from abpnet.tasks.reading import ReadingSettings
 from abpnet.tasks.session import LearningSettings, check_number, curves, learn, new_network, reproduction
 
 __all__ = ["SoundSettings", "run"]
@@ -38,7 +39,7 @@ CHAIN_SECONDS = 3.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class SoundSettings(LearningSettings):
+class SoundSettings(ReadingSettings, LearningSettings):
     """Learn a sound from one recording and synthesise more of it.
 
     For example:
@@ -86,7 +87,7 @@ def _recording(settings: SoundSettings) -> np.ndarray:
             choices = ", ".join(BUILTIN_PREFIX + known for known in SOUNDS)
             raise InputError(f"{settings.source}: no such built-in sound; choose {choices}")
         return sound_recording(name, BUILTIN_SECONDS, settings.rate)
-    sound = load_sound(settings.source, rate=settings.rate, most_seconds=MOST_SECONDS)
+    sound = load_sound(settings.source, rate=settings.rate, most_seconds=MOST_SECONDS, limits=settings.limits)
     seconds = len(sound) / settings.rate
     least = max(LEAST_SECONDS, LEAST_SAMPLES / settings.rate + 2 * FADE)
     if seconds < least:

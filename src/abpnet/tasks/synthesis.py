@@ -11,6 +11,7 @@ import numpy as np
 from abpnet import figures, metrics, report
 from abpnet.data.videos import Clip, save_gif, save_mp4
 from abpnet.runs import RunFolder
+from abpnet.tasks.reading import skipped_result, skipped_section
 from abpnet.tasks.session import LearningSettings, curves, reproduction
 from abpnet.temporal_statistics import SEGMENT, difference_distance, spectral_distance, temporal_spectrum
 
@@ -147,6 +148,7 @@ def write_synthesis(
             report.paragraph(EXPLANATION),
         ],
         "Learning": curves(folder),
+        **skipped_section(clip.skipped),
         "How to get this again": reproduction(settings, folder),
     }
     report.write_report(folder.path / "report.html", "Dynamic texture", sections)
@@ -155,4 +157,5 @@ def write_synthesis(
         "frame_rate": clip.frame_rate,
         "table": table,
         **folder.metrics()[-1],
+        **skipped_result(clip.skipped),
     }

@@ -21,6 +21,7 @@ from abpnet.progress import show_stage
 from abpnet.runs import RunFolder
 from abpnet.tables import TableImputer
 from abpnet.tables.judging import judge
+from abpnet.tasks.reading import ReadingSettings
 from abpnet.tasks.session import LearningSettings, check_number, curves, first_of, logged, reproduction
 
 __all__ = ["TableSettings", "run", "settings_of_table"]
@@ -41,7 +42,7 @@ UNEXPLAINED = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class TableSettings(LearningSettings):
+class TableSettings(ReadingSettings, LearningSettings):
     """Those settings of `complete` that make sense for tables."""
 
     source: str
@@ -198,10 +199,13 @@ def run(settings: TableSettings, folder: RunFolder) -> dict[str, Any]:
         InputError: If the table cannot be used.
         Interrupted: If the user or the system asked to stop.
     """
-    frame = read_table(settings.source)
+    frame = read_table(settings.source, settings.limits)
     shown, hidden = _hide(frame, settings.share_hidden, settings.seed)
     _check(shown, settings.source)
-    Table.describe(shown, settings.kinds_by_name)  # what cannot be learned is refused before anything is written
+    try:  # what cannot be learned is refused before anything is written
+        Table.describe(shown, settings.kinds_by_name)
+    except InputError as error:
+        raise InputError(f"{settings.source}: {error}") from None
     imputer = TableImputer(
         settings.latent_dim,
         settings.kinds_by_name,

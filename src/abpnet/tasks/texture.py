@@ -18,6 +18,7 @@ from abpnet.baselines.quilting import quilt
 from abpnet.baselines.spectral_noise import phase_randomised
 from abpnet.data.builtin import BUILTIN_PREFIX, TEXTURES, texture_photograph
 from abpnet.data.images import load_image, save_image
+from abpnet.data.limits import Limits
 from abpnet.errors import InputError
 from abpnet.estimator import GeneratorNetwork
 from abpnet.estimator_settings import SMALLEST_NOISE
@@ -26,6 +27,7 @@ from abpnet.networks import PATCHWORK_STRIDE, TEXTURE_STRIDE, PatchworkNetwork, 
 from abpnet.progress import show_stage
 from abpnet.recipes import RECIPES, Recipe
 from abpnet.runs import RunFolder
+from abpnet.tasks.reading import PictureSettings
 from abpnet.tasks.session import LearningSettings, check_number, curves, learn, new_network, reproduction
 from abpnet.texture_distance import mean_distance
 from abpnet.texture_statistics import TextureStatistics
@@ -48,7 +50,7 @@ NOISE, RANDOM_QUILT, QUILT = "noise of the same spectrum", "quilting, pieces at 
 
 
 @dataclass(frozen=True, kw_only=True)
-class TextureSettings(LearningSettings):
+class TextureSettings(PictureSettings, LearningSettings):
     """Learn a texture from a photograph and synthesise more of it.
 
     For example:
@@ -120,7 +122,7 @@ class Material(NamedTuple):
         return fitting_map(self.lattice, least, self.stride)
 
 
-def _photograph(source: str, size: int | None) -> np.ndarray:
+def _photograph(source: str, size: int | None, limits: Limits) -> np.ndarray:
     if source.startswith(BUILTIN_PREFIX):
         name = source.removeprefix(BUILTIN_PREFIX)
         if name not in TEXTURES:
@@ -129,7 +131,7 @@ def _photograph(source: str, size: int | None) -> np.ndarray:
         if size is not None and size > MOST_BUILTIN:
             raise InputError(f"--size {size}: {source} has {MOST_BUILTIN} pixels a side")
         return texture_photograph(name, size or BUILTIN_SIZE)
-    image = load_image(source, size=size)
+    image = load_image(source, size=size, limits=limits)
     if np.isnan(image).any():
         raise InputError(f"{source}: has transparent pixels; a texture is learned from an opaque image")
     if not LEAST_SIZE <= min(image.shape[1:]) <= max(image.shape[1:]) <= MOST_SIZE:
@@ -148,7 +150,7 @@ def _middle(image: np.ndarray, height: int, width: int) -> np.ndarray:
 
 def _photographs(settings: TextureSettings) -> np.ndarray:
     """All photographs (n, channels, height, width), cut to one size; one channel if all are grey."""
-    images = [_photograph(source, settings.size) for source in (settings.source, *settings.also)]
+    images = [_photograph(source, settings.size, settings.limits) for source in (settings.source, *settings.also)]
     height, width = (min(image.shape[axis] for image in images) for axis in (1, 2))
 
     cut = [_middle(image, height, width) for image in images]

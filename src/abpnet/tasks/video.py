@@ -21,6 +21,7 @@ from abpnet.networks import FRAMES_PER_POSITION, FrameNetwork, SpaceTimeNetwork
 from abpnet.priors import Motion, Recurrence
 from abpnet.progress import show_stage
 from abpnet.runs import RunFolder
+from abpnet.tasks.reading import FolderSettings, note_files
 from abpnet.tasks.session import LearningSettings, check_number, learn, load_model, new_network, run_part
 from abpnet.tasks.synthesis import Synthesiser, write_synthesis
 
@@ -35,7 +36,7 @@ SMALLEST_SIDE = {"frames": 8, "spacetime": 16}
 
 
 @dataclass(frozen=True, kw_only=True)
-class VideoSettings(LearningSettings):
+class VideoSettings(FolderSettings, LearningSettings):
     """Learn a dynamic texture (water, smoke, leaves ...) from one clip and synthesise more of it.
 
     For example:
@@ -109,7 +110,15 @@ def _read(settings: VideoSettings) -> Clip:
     Raises:
         InputError: If it cannot be used.
     """
-    clip = load_clip(settings.source, size=settings.size, limit=settings.limit, frame_rate=settings.frame_rate)
+    clip = load_clip(
+        settings.source,
+        size=settings.size,
+        limit=settings.limit,
+        frame_rate=settings.frame_rate,
+        limits=settings.limits,
+        on_bad_file=settings.on_bad_file,
+        follow_links=settings.follow_links,
+    )
     n, side = len(clip.frames), min(clip.frames.shape[2:])
     if n < FEWEST_FRAMES:
         raise InputError(f"{settings.source}: {n} frames; a dynamic texture is learned from {FEWEST_FRAMES} or more")
@@ -211,6 +220,8 @@ def run(settings: VideoSettings, folder: RunFolder) -> dict[str, Any]:
         Interrupted: If the user or the system asked to stop.
     """
     clip = _read(settings)
+    if clip.names:
+        note_files(folder, settings.source, clip.names, clip.skipped)
     texture = _texture(settings, clip, folder)
     methods = [Synthesiser(OURS, texture.synthesise, texture.reconstruct(len(clip.frames)), texture.n_parameters)]
     systems = _linear_systems(settings, clip, texture.n_parameters) if settings.baselines else {}
