@@ -18,7 +18,7 @@ CORPUS = HERE.parent / "tests" / "corpus"
 # Python code that reads files, in which new paths are looked for.
 INSTRUMENTED = [
     "abpnet.data",
-    "abpnet.runs",
+    "abpnet.durable",
     "abpnet.saving",
     "PIL",
     "numpy.lib",
@@ -39,7 +39,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=30)
     parser.add_argument("--keep", type=Path, help="folder of files that reached new paths, to go on from next time")
     arguments = parser.parse_args()
-    sys.path.insert(0, str(HERE))
+    sys.path[:0] = [str(HERE), str(HERE.parent / "tests")]
     logging.disable(logging.CRITICAL)  # Pillow logs what it meets
     with atheris.instrument_imports(include=INSTRUMENTED):
         target = importlib.import_module(f"{arguments.target}_target")

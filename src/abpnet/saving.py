@@ -92,8 +92,8 @@ def load(kind: type[Any], folder: Path, network: nn.Module | None, device: str) 
         return _build(kind, folder, tensors, facts, network, device)
     except InputError:
         raise
-    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
-        raise InputError(f"{folder}: damaged ({type(error).__name__}: {error})") from None
+    except (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError) as error:
+        raise InputError(f"{folder}: damaged ({type(error).__name__}: {' '.join(str(error).split())})") from None
 
 
 def _build(
@@ -107,14 +107,17 @@ def _build(
     settings = facts["settings"] | {"device": device}
     if network is None and settings["network"] is None:
         raise InputError(f"{folder}: learned with a network of your own; pass it as load(folder, network=...)")
-    learned = build_network(settings["network"]) if network is None else copy.deepcopy(network)
-    if network is not None and isinstance(settings["prior"], str) and settings["prior"] in NON_NEGATIVE:
-        learned = NonNegative(learned)
     parts = by_part(tensors)
     try:
-        learned.load_state_dict(parts["network"])
-    except RuntimeError as error:
-        raise InputError(f"{folder}: the weights do not fit the network ({error})") from None
+        if network is None:
+            learned = build_network(settings["network"], parts["network"])
+        else:
+            learned = copy.deepcopy(network)
+            if isinstance(settings["prior"], str) and settings["prior"] in NON_NEGATIVE:
+                learned = NonNegative(learned)
+            learned.load_state_dict(parts["network"])
+    except (RuntimeError, ValueError) as error:
+        raise InputError(f"{folder}: the weights do not fit the network ({' '.join(str(error).split())})") from None
     settings["network"] = "auto" if network is None else network
     if isinstance(settings["recipe"], dict):
         settings["recipe"] = Recipe(**settings["recipe"])

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from abpnet.networks.adapted import FrameByFrame, NonNegative
@@ -26,6 +26,8 @@ __all__ = ["auto_network", "build_network", "chosen_network", "describe_network"
 # What the measurements do not see stays as it starts. So images behind indirect data start close to grey: with the
 # usual weights they kept a rough pattern (error .19 instead of .06 at 64 projections of smooth images of 256 pixels).
 FAINT = 0.1
+# No setting of a network is larger than the number of its weights, or than this.
+MOST_ANYWAY = 2**12
 # Where `auto_network` changes from a perceptron to deconvolutions, and how wide these are.
 SMALLEST_DECONVOLVED, AUTO_WIDTH = 16, 128
 # Indirect data do not tell pixels apart: there even smaller images need a network that prefers smooth ones.
@@ -168,11 +170,46 @@ def describe_network(network: nn.Module) -> dict[str, Any] | None:
     return {"kind": type(network).__name__, **network.settings} if known else None  # type: ignore[dict-item]
 
 
-def build_network(description: dict[str, Any]) -> nn.Module:
-    """An abpnet network from what `describe_network` returned; its weights are left to be loaded."""
+def _numbers(description: Any) -> Iterator[int]:
+    """Whole numbers of a description."""
+    if isinstance(description, int):
+        yield description
+    elif isinstance(description, dict | list):
+        for part in description.values() if isinstance(description, dict) else description:
+            yield from _numbers(part)
+
+
+def _sketched(description: dict[str, Any]) -> nn.Module:
+    """A network without memory for its weights."""
     settings = dict(description)
     if description["kind"] in ADAPTED:
-        return ADAPTED[description["kind"]](build_network(description["network"]))
+        return ADAPTED[description["kind"]](_sketched(description["network"]))
     with torch.device("meta"):
-        network = NETWORKS[settings.pop("kind")](**settings)
-    return channels_last(network.to_empty(device="cpu"))
+        return NETWORKS[settings.pop("kind")](**settings)
+
+
+def build_network(description: dict[str, Any], weights: Mapping[str, Tensor] | None = None) -> nn.Module:
+    """An abpnet network from what `describe_network` returned.
+
+    Args:
+        description: What that returned.
+        weights: By name; left to be loaded by default. They are compared with the network before it takes any memory.
+
+    Raises:
+        ValueError: If they do not fit.
+    """
+    if weights is not None:
+        n_weights = sum(tensor.numel() for tensor in weights.values())
+        if any(number > max(n_weights, MOST_ANYWAY) for number in _numbers(description)):
+            raise ValueError(f"{n_weights:,} weights are those of a smaller network")
+    network = _sketched(description)
+    if weights is not None:
+        expected = {name: tensor.shape for name, tensor in network.state_dict().items()}
+        found = {name: tensor.shape for name, tensor in weights.items()}
+        if found != expected:
+            wrong = sorted(name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name))
+            raise ValueError(f"{wrong[0]}: {found.get(wrong[0])} in the file, {expected.get(wrong[0])} in the network")
+    network = channels_last(network.to_empty(device="cpu"))
+    if weights is not None:
+        network.load_state_dict(dict(weights))
+    return network
