@@ -23,6 +23,7 @@ from commands import final_tensors, run
 LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
 # Too long to end by itself before a test has stopped it.
 LEARN = ["--mask", "pepper:0.4:1", "--latent-dim", "3", "--precision", "float32", "--no-baselines"]
+LEARN += ["--draws", "0"]
 SHORT, ENDLESS = ["--max-iter", "40"], ["--max-iter", "1000000"]
 
 
