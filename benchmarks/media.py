@@ -5,7 +5,7 @@
     python benchmarks/media.py --seed 7 --only 123
 
 Files are made from built-in data by `damage.py`: pictures, arrays, masks, sounds, videos and tables of many formats.
-Each is read in a child process that may take 10 s of the processor for it, or 60 s by the clock, and whose memory is
+Each is read in a child process that may take 10 s of the processor for it, or 100 s by the clock, and whose memory is
 watched; one in twenty goes through the command line instead, learning for one pass if the file can be read, which may
 take ten times as long. A file may be read, or refused by an `InputError` of one line that names it (exit code 2);
 anything else is a failure and its file is kept.
@@ -31,8 +31,8 @@ import numpy as np
 from damage import KINDS, damaged, judge, originals
 
 # Of the processor, and by the clock: others may use the machine, and what waits for something uses no processor.
-SECONDS, SECONDS_BY_CLOCK = 10, 60
-# So many times as long for the command line, and for the first file of each kind, for which libraries are imported.
+SECONDS, SECONDS_BY_CLOCK = 10, 100
+# So many times as long for the command line, and for the first files of a process, for which libraries are imported.
 PATIENCE = 10
 MOST_MEBIBYTES = 2048
 EVERY = 20
@@ -42,7 +42,7 @@ BRIEFLY = ("--max-iter", "1", "--seed", "0")
 
 def _command(kind: str, path: Path, out: Path) -> list[str]:
     """The command line that reads a file."""
-    images = ["--latent-dim", "2", "--no-baselines", "--precision", "float32"]
+    images = ["--latent-dim", "2", "--no-baselines", "--precision", "float32", "--residuals", "white"]
     if kind == "sounds":
         arguments = ["sound", str(path), "--width", "4", "--n-chains", "1", "--seconds", "1", "--no-rhythm"]
     elif kind == "videos":
@@ -57,7 +57,7 @@ def _command(kind: str, path: Path, out: Path) -> list[str]:
         shutil.copy(path, folder)
         for index in range(2):
             (folder / f"good {index}.png").write_bytes(originals()["images"][0][1])
-        arguments = ["complete", str(folder), "--mask", "pepper:0.3", *images]
+        arguments = ["complete", str(folder), "--mask", "pepper:0.3", "--size", "8", *images]
     elif kind == "tables":
         arguments = ["complete", str(path), "--mask", "pepper:0.3", "--latent-dim", "2", "--no-baselines"]
     else:
@@ -120,6 +120,7 @@ class _Child:
         self.connection, other = context.Pipe()
         self.process = context.Process(target=_work, args=(other,), daemon=True)
         self.process.start()
+        self.is_new = True
         other.close()
 
     def _used(self) -> float:
@@ -132,6 +133,7 @@ class _Child:
     def give(self, kind: str, path: Path, by_command: bool, patience: int = 1) -> tuple[str, str, float]:
         """Outcome, what was said, and memory in MiB."""
         start, used = time.monotonic(), self._used()
+        patience, self.is_new = PATIENCE if self.is_new else patience, False
         try:
             self.connection.send((kind, path, by_command))
             while not self.connection.poll(1.0):

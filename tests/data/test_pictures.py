@@ -182,7 +182,7 @@ def test_a_bomb_of_scans_is_refused_and_what_stands_behind_the_picture_is_not_lo
     content, end = stream.getvalue()[:-2], b"\xff\xd9"
     scan = content[content.rindex(b"\xff\xda") :]
     path = tmp_path / "image.jpg"
-    path.write_bytes(content + 20 * scan + end + 100 * scan)
+    path.write_bytes(content + 20 * scan + end + bytes(2**16) + 100 * scan)
     assert load_image(path).shape == (1, 64, 64)
     path.write_bytes(content + 100 * scan + end)
     assert "50 scans" in refused(path)

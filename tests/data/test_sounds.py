@@ -167,7 +167,7 @@ def test_of_a_file_that_does_not_tell_its_length_the_middle_is_read_as_well(tmp_
     middle = load_sound(tmp_path / "tone.flac", rate=RATE, most_seconds=0.5)
     np.testing.assert_allclose(middle, tone()[2000:6000], atol=1e-4)
     with pytest.raises(InputError, match="--max-gigabytes"):
-        load_sound(tmp_path / "tone.flac", rate=RATE, limits=Limits(max_bytes=100_000))
+        load_sound(tmp_path / "tone.flac", rate=RATE, most_seconds=0.1, limits=Limits(max_bytes=100_000))
 
 
 def test_of_a_file_in_which_nobody_can_seek_the_middle_is_read_as_well(tmp_path):

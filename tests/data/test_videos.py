@@ -257,8 +257,9 @@ def test_limits_hold(tmp_path, suffix):
         load_clip(path, limits=Limits(max_pixels=1023))
     enough = 30 * 3 * 32 * 32 * 6
     assert len(load_clip(path, limits=Limits(max_pixels=1024, max_bytes=enough)).frames) == 30
-    with pytest.raises(InputError, match="--max-gigabytes"):
-        load_clip(path, limits=Limits(max_bytes=enough - 1))
+    for frame_rate in (None, 25.0):
+        with pytest.raises(InputError, match="--max-gigabytes"):
+            load_clip(path, frame_rate=frame_rate, limits=Limits(max_bytes=enough - 1))
     assert len(load_clip(path, limit=5, limits=Limits(max_bytes=enough - 1)).frames) == 5
 
 

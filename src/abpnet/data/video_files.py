@@ -21,8 +21,7 @@ __all__ = ["Video", "decode"]
 # Containers of FFmpeg that hold what they show; those that name other files (playlists, patterns of names, scripts) and
 # devices are not among them.
 FORMATS = (
-    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,ogg,flv,asf,ivf,yuv4mpegpipe,h264,hevc,"
-    "m4v,mjpeg,mxf,nut,dv"
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,ogg,flv,asf,ivf,yuv4mpegpipe,h264,hevc,m4v,mjpeg"
 )
 # Decoders pad frames to whole blocks: so many pixels more than twice those allowed are left to them.
 PADDING = 2**18
