@@ -81,4 +81,9 @@ def searches_shortened():
         patch.setattr("abpnet.fitted.POSTERIOR_DRAWS", 2)
         patch.setattr("abpnet.fitted.CALIBRATION_DRAWS", 3)
         patch.setattr("abpnet.posterior.WARM_UP", 2)
+        patch.setattr("abpnet.likelihood.MOST_STEPS", 20)
+        for name in ("STEPS_TO_MODE", "STEPS_BEFORE", "STEPS_BETWEEN"):
+            patch.setattr(f"abpnet.tables.models.{name}", 1)
+        patch.setattr("abpnet.tables.learning.JUDGING_DRAWS", 1)
+        patch.setattr("abpnet.tables.imputer.POSTERIOR_DRAWS", 1)
         yield

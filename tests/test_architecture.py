@@ -10,7 +10,16 @@ SOURCE = Path(__file__).parents[1] / "src" / "abpnet"
 # From the ground up; modules on one floor do not import one another.
 FLOORS = [
     {"errors", "chance", "ahead", "memory"},
-    {"student", "positions", "parallel", "convergence", "uncertainty", "emissions.protocol", "priors.protocol"},
+    {
+        "values",
+        "student",
+        "positions",
+        "parallel",
+        "convergence",
+        "uncertainty",
+        "emissions.protocol",
+        "priors.protocol",
+    },
     {
         "emissions.noise",
         "emissions.discrete",

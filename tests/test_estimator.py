@@ -16,13 +16,13 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 import abpnet
 from abpnet import emissions
 from abpnet import factor_analysis as fa
-from abpnet.arrays import check_count
 from abpnet.estimator import GeneratorNetwork
 from abpnet.likelihood import Annealing
 from abpnet.networks import LinearNetwork
 from abpnet.priors import fit_mixture
 from abpnet.recipes import FASTEST_DECAY, RECIPES
 from abpnet.uncertainty import coverage, credible_interval
+from abpnet.values import check_count
 from estimators import FAST, images, mapped
 
 EXPECTED_FAILURES: dict[str, str] = {}

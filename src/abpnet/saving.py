@@ -114,7 +114,7 @@ def _build(
     try:
         learned.load_state_dict(parts["network"])
     except RuntimeError as error:
-        raise InputError(f"{folder}: the weights do not fit the network ({error})") from None
+        raise InputError(f"{folder}: the weights do not fit the network ({' '.join(str(error).split())})") from None
     settings["network"] = "auto" if network is None else network
     if isinstance(settings["recipe"], dict):
         settings["recipe"] = Recipe(**settings["recipe"])
