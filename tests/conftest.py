@@ -5,15 +5,22 @@ from pathlib import Path
 import jaxtyping
 import numpy as np
 import pytest
-from jaxtyping import install_import_hook
 from PIL import Image
+
+import type_checks
 
 SOURCE = Path(__file__).parents[1] / "src"
 # Settings of wrong types, which scikit-learn's checks pass on purpose and files may hold, are refused by themselves.
 UNCHECKED = {"abpnet.estimator", "abpnet.recipes", "abpnet.tables.imputer"}
 
 modules = {".".join(path.relative_to(SOURCE).with_suffix("").parts) for path in SOURCE.rglob("*.py")}
-install_import_hook(sorted(name for name in modules - UNCHECKED if "__" not in name), "beartype.beartype")
+type_checks.install(sorted(name for name in modules - UNCHECKED if "__" not in name))
+
+
+@pytest.fixture(autouse=True)
+def _types_checked_anew():
+    """In each test, see `type_checks`."""
+    type_checks.calls_of.clear()
 
 
 @pytest.fixture
@@ -59,3 +66,24 @@ def fitted(request):
         network = ObjectNetwork(3, (1, 8, 8), 32)
     passes = 6 if request.param == "whitened" else 3
     return GeneratorNetwork(3, network=network, max_iter=passes, recipe=request.param, verbose=False).fit(images())
+
+
+@pytest.fixture(scope="module")
+def searches_shortened():
+    """What is inferred is not the mode, and not drawn from the posterior, but of the same kind and sooner there."""
+    from functools import partial
+
+    from abpnet import explaining
+
+    with pytest.MonkeyPatch.context() as patch:
+        for module in ("fitted", "posterior", "explaining"):
+            patch.setattr(f"abpnet.{module}.explain", partial(explaining.explain, n_steps=3))
+        patch.setattr("abpnet.fitted.POSTERIOR_DRAWS", 2)
+        patch.setattr("abpnet.fitted.CALIBRATION_DRAWS", 3)
+        patch.setattr("abpnet.posterior.WARM_UP", 2)
+        patch.setattr("abpnet.likelihood.MOST_STEPS", 20)
+        for name in ("STEPS_TO_MODE", "STEPS_BEFORE", "STEPS_BETWEEN"):
+            patch.setattr(f"abpnet.tables.models.{name}", 1)
+        patch.setattr("abpnet.tables.learning.JUDGING_DRAWS", 1)
+        patch.setattr("abpnet.tables.imputer.POSTERIOR_DRAWS", 1)
+        yield

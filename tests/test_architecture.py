@@ -11,6 +11,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "abpnet"
 FLOORS = [
     {"errors", "chance", "ahead", "memory"},
     {
+        "values",
         "student",
         "positions",
         "parallel",

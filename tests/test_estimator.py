@@ -16,12 +16,13 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 import abpnet
 from abpnet import emissions
 from abpnet import factor_analysis as fa
-from abpnet.arrays import check_count
 from abpnet.estimator import GeneratorNetwork
+from abpnet.likelihood import Annealing
 from abpnet.networks import LinearNetwork
 from abpnet.priors import fit_mixture
 from abpnet.recipes import FASTEST_DECAY, RECIPES
 from abpnet.uncertainty import coverage, credible_interval
+from abpnet.values import check_count
 from estimators import FAST, images, mapped
 
 EXPECTED_FAILURES: dict[str, str] = {}
@@ -70,6 +71,13 @@ def test_a_row_does_not_depend_on_the_other_rows(fitted):
     np.testing.assert_array_equal(fitted.transform(x[order]), z[order])
     for some in (slice(0, 1), slice(3, 9), slice(60, 70)):
         np.testing.assert_array_equal(fitted.transform(x[some]), z[some])
+    signals = fitted.inverse_transform(z)
+    np.testing.assert_array_equal(fitted.inverse_transform(z[order]), signals[order])
+    np.testing.assert_array_equal(fitted.inverse_transform(z[-2:]), signals[-2:])
+    some, few = order[:12], Annealing(n_chains=2, n_temperatures=2)
+    scores = fitted.score_samples(x[some], annealing=few)
+    np.testing.assert_array_equal(fitted.score_samples(x[some[::-1]], annealing=few), scores[::-1])
+    np.testing.assert_array_equal(fitted.score_samples(x[some[-2:]], annealing=few), scores[-2:])
 
 
 @settings(max_examples=6, deadline=None)

@@ -17,10 +17,11 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from abpnet import patches, saving
-from abpnet.arrays import check_factors, seed_of, signal_shape, to_tensor
+from abpnet.arrays import factors_of, seed_of, signal_shape
 from abpnet.beginning import begin
 from abpnet.disk import Rows
 from abpnet.emissions import ADDITIVE, Emission
+from abpnet.errors import InputError
 from abpnet.estimator_settings import (
     NON_NEGATIVE,
     check_settings,
@@ -29,7 +30,7 @@ from abpnet.estimator_settings import (
     latent_shape_of,
     prior_of,
 )
-from abpnet.explaining import regress
+from abpnet.explaining import check_network, regress
 from abpnet.factor_analysis import FactorAnalysis
 from abpnet.fitted import FittedNetwork
 from abpnet.interruption import delay_interruption
@@ -45,6 +46,7 @@ from abpnet.recipes import Recipe
 from abpnet.residuals import ResidualField
 from abpnet.short_chains import noise_for
 from abpnet.validation import validated
+from abpnet.values import check_flag, named, shown
 
 __all__ = ["GeneratorNetwork"]
 
@@ -137,6 +139,7 @@ class GeneratorNetwork(FittedNetwork, ClassNamePrefixFeaturesOutMixin, Transform
         Raises:
             ValueError: If X or a setting cannot be used.
         """
+        check_flag("verbose", self.verbose)
         with (
             delay_interruption() as interruption,
             closing(self.iterations(X, observation, start=start)) as iterations,
@@ -177,11 +180,10 @@ class GeneratorNetwork(FittedNetwork, ClassNamePrefixFeaturesOutMixin, Transform
         generator = torch.Generator(device_of(self.device)).manual_seed(seed_of(self.random_state))
         shape = signal_shape(y, seen)
         self.model_ = self._build_model(shape, generator, indirect=not isinstance(unmasked(seen), Complete))
-        self.signal_shape_ = shape or tuple(self.model_.sample(1, torch.Generator(generator.device)).shape[1:])
+        self.signal_shape_ = check_network(self.model_, shape)
         self.n_features_in_ = self.signal_shape_[0]
         if start is not None:
-            start = to_tensor(start)
-            check_factors("start", start, self.model_.latent_shape, len(y))
+            start = factors_of("start", start, self.model_.latent_shape, len(y))
         self.state_ = begin(self.model_, y, seen, recipe=recipe, generator=generator, start=start)
         self.precision_ = self._choose_precision(y, seen, recipe)
         if checkpoint is not None:
@@ -246,7 +248,9 @@ class GeneratorNetwork(FittedNetwork, ClassNamePrefixFeaturesOutMixin, Transform
             ValueError: If something else is there.
         """
         check_is_fitted(self)
-        saving.save(self, Path(folder))
+        with named("folder"):
+            path = Path(folder)
+        saving.save(self, path)
 
     @classmethod
     def load(cls, folder: str | Path, network: nn.Module | None = None, device: str = "auto") -> GeneratorNetwork:
@@ -260,7 +264,11 @@ class GeneratorNetwork(FittedNetwork, ClassNamePrefixFeaturesOutMixin, Transform
         Raises:
             ValueError: If the folder is absent, damaged or of another version, or needs a network.
         """
-        return saving.load(cls, Path(folder), network, device)
+        with named("folder"):
+            path = Path(folder)
+        if not isinstance(network, nn.Module | None):
+            raise InputError(f"network must be a torch.nn.Module, got {shown(network)}")
+        return saving.load(cls, path, network, device)
 
     # ---- checks ----
 

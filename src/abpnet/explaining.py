@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -11,16 +12,28 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from abpnet import factor_analysis
-from abpnet.arrays import check_count, check_factors
+from abpnet.arrays import check_size, factors_of, smallest_noise
 from abpnet.emissions import Emission, Gaussian, Noise, check_data
+from abpnet.errors import InputError
 from abpnet.factor_analysis import FactorAnalysis
 from abpnet.inference import find_mode
 from abpnet.model import Decoder, GeneratorModel, frozen_decoder
-from abpnet.observations import Complete, Observation, Operator, Projection, as_observation, hide_missing, unmasked
+from abpnet.observations import (
+    Complete,
+    Observation,
+    Operator,
+    Projection,
+    as_observation,
+    hide_missing,
+    measure,
+    unmasked,
+)
+from abpnet.values import check_between, check_count, plain_tensor, shown, sizes_of
 
 __all__ = [
     "as_model",
     "batch_size",
+    "check_network",
     "decode",
     "explain",
     "infer",
@@ -63,6 +76,8 @@ def _check_conditions(conditions: Sequence[Tensor], n: int) -> None:
         ValueError: If one has another number of rows.
     """
     for place, condition in enumerate(conditions):
+        if not isinstance(condition, Tensor):
+            raise InputError(f"conditions[{place}] must be a torch.Tensor, got {shown(condition)}")
         if condition.shape[:1] != (n,):
             raise ValueError(
                 f"conditions[{place}] must have one row for each of {n} examples, got shape {tuple(condition.shape)}; "
@@ -79,14 +94,21 @@ def _conditioned(
 
 
 @torch.no_grad()
-def _check_decoder(model: GeneratorModel, z: Float[Tensor, "m *latent"], conditions: Sequence[Tensor], n: int) -> None:
-    """Refuse factors that the decoder cannot take, by one example of them.
+def _check_decoder(
+    model: GeneratorModel,
+    z: Float[Tensor, "m *latent"],
+    conditions: Sequence[Tensor],
+    n: int,
+    measured: Observation,
+) -> None:
+    """Refuse factors that the decoder cannot take, and signals that cannot be measured, by one example of them.
 
     Args:
         model: With the decoder.
         z: The first example's factors.
         conditions: What a conditional decoder takes after z, one row for each of n examples.
         n: Number of examples.
+        measured: What was measured of signals.
 
     Raises:
         ValueError: If it cannot, or the conditions are not one for each example.
@@ -94,10 +116,36 @@ def _check_decoder(model: GeneratorModel, z: Float[Tensor, "m *latent"], conditi
     _check_conditions(conditions, n)
     decoder, device = frozen_decoder(model.network), weights_device(model)
     try:
-        _conditioned(decoder, conditions, torch.arange(len(z)), device)(z.to(device))
+        signal = _conditioned(decoder, conditions, torch.arange(len(z)), device)(z.to(device))
     except RuntimeError as error:
         reason = str(error).partition("\n")[0]
         raise ValueError(f"the decoder cannot take factors of latent_shape={model.latent_shape} ({reason})") from error
+    measure(measured.to(device), signal)
+
+
+@torch.no_grad()
+def check_network(model: GeneratorModel, shape: Sequence[int] | None) -> tuple[int, ...]:
+    """Shape of one signal f(z); refuse a network from which nothing can be learned.
+
+    Args:
+        model: With the network.
+        shape: Of one signal; None = not known.
+
+    Raises:
+        InputError: If it has no weights, cannot take the factors, or gives signals of another shape.
+    """
+    z = torch.zeros(1, *model.latent_shape, device=weights_device(model))
+    if not any(weight.requires_grad for weight in model.parameters()):
+        raise InputError("network: has no weights to learn")
+    try:
+        signal = frozen_decoder(model.network)(z)
+    except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"network: cannot take factors of latent_dim={model.latent_shape} ({reason})") from error
+    if signal.dim() < 2 or len(signal) != 1 or shape not in (None, tuple(signal.shape[1:])):
+        expected = "(n, *shape)" if shape is None else f"(n, *{shape})"
+        raise InputError(f"network: must give signals {expected} as in X; for n = 1 it gave {tuple(signal.shape)}")
+    return tuple(signal.shape[1:])
 
 
 @torch.no_grad()
@@ -259,9 +307,12 @@ def as_model(
     """
     if isinstance(decoder, GeneratorModel):
         return decoder
+    if not isinstance(decoder, nn.Module):
+        raise InputError(f"model must be a GeneratorModel or a torch.nn.Module, got {shown(decoder)}")
     if latent_shape is None:
         raise ValueError("latent_shape is needed for a plain decoder, for example latent_shape=(100,)")
-    return GeneratorModel(decoder, latent_shape, emission=Gaussian(noise_std))
+    check_between("noise_std", noise_std, 0, math.inf)
+    return GeneratorModel(decoder, sizes_of("latent_shape", latent_shape), emission=Gaussian(noise_std))
 
 
 def random_starts(
@@ -277,11 +328,12 @@ def random_starts(
     Raises:
         ValueError: If the number is negative, or chance has no source.
     """
-    if n_restarts < 0:
-        raise ValueError(f"n_restarts must be at least 0, got {n_restarts}")
+    check_count("n_restarts", n_restarts, least=0)
     if n_restarts == 0:
         return torch.empty(0, *model.latent_shape)
-    if generator is None:
+    if not isinstance(generator, torch.Generator):
+        if generator is not None:
+            raise InputError(f"generator must be a torch.Generator, got {shown(generator)}")
         raise ValueError("n_restarts needs a source of chance, for example generator=torch.Generator().manual_seed(0)")
     return model.prior.sample((n_restarts, *model.latent_shape), generator)
 
@@ -329,13 +381,18 @@ def infer(
         raise ValueError(f"y must be a torch.Tensor, got {type(y).__name__}; pass torch.as_tensor(y)")
     model = as_model(model, latent_shape, noise_std)
     restarts = random_starts(model, n_restarts, generator)
-    values, seen = hide_missing(y, as_observation(observation))
+    values, seen = hide_missing(plain_tensor("y", y).float().cpu(), as_observation(observation))
+    if values.dim() < 2:
+        raise InputError(f"y must be (n, *measured), got shape {tuple(y.shape)}; a single example is y[None]")
+    if values.isinf().any():
+        raise InputError("y: holds infinity; only NaN = missing is understood")
+    check_size("y", values.numpy(), smallest_noise(model.emission))
     check_data(model.emission, values, seen.observed)
     if start is None:
         start = torch.zeros(len(y), *model.latent_shape)
     else:
-        check_factors("start", start, model.latent_shape, len(y))
-        if not start.isfinite().all():
-            raise ValueError(f"start must be finite, got {float(start[~start.isfinite()][0])}")
-    _check_decoder(model, start[:1], conditions, len(y))
+        start = factors_of("start", start, model.latent_shape, len(y))
+    if not isinstance(conditions, tuple | list):
+        raise InputError(f"conditions must be a tuple of tensors, got {shown(conditions)}")
+    _check_decoder(model, start[:1], conditions, len(y), unmasked(seen))
     return explain(model, values, seen, start, n_steps=n_steps, restarts=restarts, conditions=conditions)

@@ -12,11 +12,12 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from abpnet.arrays import check_count, check_factors, converter, mean_of, seed_of, to_tensor
+from abpnet.arrays import converter, factors_of, mean_of, seed_of
 from abpnet.chance import seed_for
 from abpnet.disk import Rows
 from abpnet.emissions import ADDITIVE
-from abpnet.estimator_settings import check_settings, device_of
+from abpnet.errors import InputError
+from abpnet.estimator_settings import check_settings, device_of, prior_of
 from abpnet.explaining import BATCH, decode, explain, linear_start
 from abpnet.factor_analysis import FactorAnalysis
 from abpnet.imputing import Field, fill_in_draw, fill_in_mean, fill_in_parts
@@ -32,6 +33,7 @@ from abpnet.residuals import ResidualField
 from abpnet.short_chains import short_draws
 from abpnet.uncertainty import check_level, fewest_draws, noise_scale
 from abpnet.validation import validated
+from abpnet.values import check_between, check_count, shown, sizes_of, truths
 from abpnet.whitening import whiten
 
 __all__ = ["FittedNetwork"]
@@ -72,8 +74,7 @@ class FittedNetwork:
     def inverse_transform(self, Z: Any) -> Any:
         """Signals f(Z), (n, *shape), or the expected observations of a discrete emission."""
         check_is_fitted(self)
-        z = to_tensor(Z)
-        check_factors("Z", z, self.model_.latent_shape)
+        z = factors_of("Z", Z, self.model_.latent_shape)
         return converter(Z)(self._mean(self._decode(z)))
 
     def reconstruct(self, X: Any) -> Any:
@@ -99,17 +100,16 @@ class FittedNetwork:
         check_is_fitted(self)
         if observation is None:
             raise ValueError("observation must say how Y came about; for signals with missing entries there is impute")
-        y, observation, convert = validated(self, Y, observation)
+        y, observation, convert = validated(self, Y, observation, name="Y")
+        starts = None if start is None else factors_of("start", start, self.model_.latent_shape, len(y))
         field, measured, seen = self.residuals_, unmasked(observation), None
         if field is not None and not isinstance(measured, Complete):
             seen = project(field, self.measurement_noise_, measured, self.signal_shape_)
 
         def mean_signal(y: Tensor, observation: Observation, rows: Tensor) -> Tensor:
-            begin_at = None if start is None else to_tensor(start)[rows]
+            begin_at = None if starts is None else starts[rows]
             return mean_of(islice(self._draw(y, observation, begin_at, random_state), POSTERIOR_DRAWS))
 
-        if start is not None:
-            check_factors("start", to_tensor(start), self.model_.latent_shape, len(y))
         if seen is None:
             return convert(mean_signal(y, observation, torch.arange(len(y))))
         return convert(seen.posterior_mean(y, observation, self.model_.emission, mean_signal))
@@ -193,20 +193,20 @@ class FittedNetwork:
         check_level(level)
         if not isinstance(self.model_.emission, ADDITIVE):
             raise ValueError(f"emission={self.model_.emission!r} has no noise that could be scaled")
-        if not 0 < share < 1:
-            raise ValueError(f"share must be above 0 and below 1, got {share!r}")
+        check_between("share", share, 0, 1)
         y, observation, _ = validated(self, X, None)
         generator = torch.Generator().manual_seed(seed_for("calibration", seed_of(random_state)))
         if held_back is None:
             held = torch.rand(y[:, :1].shape if y.dim() > 2 else y.shape, generator=generator) < share
         else:
-            held = torch.as_tensor(np.asarray(held_back), dtype=torch.bool)
+            held = truths("held_back", held_back).cpu()
             if held.shape != y.shape:
                 raise ValueError(f"held_back must have the shape of X, {tuple(y.shape)}, got {tuple(held.shape)}")
         held = held if observation.observed is None else held & observation.observed
         where = held.expand_as(y).numpy()
         if not where.any():
-            raise ValueError(f"X: none of its observed entries is to be hidden (share={share}); give more of them")
+            asked = f"share={share}" if held_back is None else "held_back"
+            raise ValueError(f"X: none of its observed entries is to be hidden ({asked}); give more of them")
         values, seen = hide_missing(torch.where(held, torch.nan, y), observation)
         signals: list[np.ndarray] = []
         draws: list[np.ndarray] = []
@@ -247,12 +247,11 @@ class FittedNetwork:
         generator = torch.Generator().manual_seed(seed_for("samples", seed))
         shape = self.model_.latent_shape
         if latent_shape is not None:
-            if len(latent_shape) != len(shape) - 1:
-                raise ValueError(
-                    f"latent_shape={tuple(latent_shape)}: expected {len(shape) - 1} sizes for factors {shape}"
-                )
-            shape = (shape[0], *latent_shape)
-        z = (prior or self.model_.prior).sample((n, *shape), generator)
+            sizes = sizes_of("latent_shape", latent_shape)
+            if len(sizes) != len(shape) - 1:
+                raise ValueError(f"latent_shape={sizes}: expected {len(shape) - 1} sizes for factors {shape}")
+            shape = (shape[0], *sizes)
+        z = (self.model_.prior if prior is None else prior_of(prior)).sample((n, *shape), generator)
         return self._mean(self._decode(z)).numpy()
 
     def score_samples(self, X: Any, random_state: Any = 0, annealing: Annealing | None = None) -> np.ndarray:
@@ -267,6 +266,8 @@ class FittedNetwork:
             annealing: How many chains and temperatures; more of them are more exact.
         """
         check_is_fitted(self)
+        if not isinstance(annealing, Annealing | None):
+            raise InputError(f"annealing must be an Annealing, got {shown(annealing)}")
         y, observation, _ = validated(self, X, None)
         modes, seed = self._explain(y, observation), seed_of(random_state)
         precision = self.precision_["precision"]
@@ -305,8 +306,10 @@ class FittedNetwork:
         if start is None and self.equivalent_noise_ and self.linear_start_ and unmasked(observation) == Complete():
             lines = self.linear_start_, self.equivalent_noise_
             return short_draws(self.model_, *lines, y, observation, generator, precision)
-        z = self._explain(y, observation) if start is None else to_tensor(start)
-        check_factors("start", z, self.model_.latent_shape, len(y))
+        if start is None:
+            z = self._explain(y, observation)
+        else:
+            z = factors_of("start", start, self.model_.latent_shape, len(y))
         y, observation = self._whiten(y, observation)
         starts = chain_starts(self.model_, y, observation, z, n_chains, generator, precision)
         return posterior_draws(self.model_, y, observation, starts, generator, precision)

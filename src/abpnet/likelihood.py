@@ -27,6 +27,7 @@ from abpnet.inference.energies import apply
 from abpnet.model import GeneratorModel, frozen_decoder
 from abpnet.observations import Observation
 from abpnet.priors import StandardNormal
+from abpnet.values import check_count, shown
 
 __all__ = ["Annealing", "Bounds", "bounds", "log_likelihood"]
 
@@ -59,13 +60,12 @@ class Annealing:
     start: str | None = None
 
     def __post_init__(self) -> None:
+        for name in ("n_chains", "n_temperatures", "n_leapfrog"):
+            check_count(name, getattr(self, name))
         if not 2 <= self.n_chains <= ROWS:
             raise ValueError(f"n_chains must be 2 to {ROWS}, got {self.n_chains}")
-        for name in ("n_temperatures", "n_leapfrog"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.start not in (None, "prior", "posterior"):
-            raise ValueError(f"start must be None, 'prior' or 'posterior'; got {self.start!r}")
+        if not isinstance(self.start, str | None) or self.start not in (None, "prior", "posterior"):
+            raise ValueError(f"start must be None, 'prior' or 'posterior'; got {shown(self.start)}")
 
 
 class Bounds(NamedTuple):

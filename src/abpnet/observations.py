@@ -10,6 +10,7 @@ import copy
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from numbers import Integral
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -17,6 +18,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from abpnet.chance import seed_for
+from abpnet.errors import InputError
+from abpnet.values import check_count, plain_tensor, real_tensor, shown, sizes_of, truths
 
 __all__ = [
     "Complete",
@@ -27,6 +30,7 @@ __all__ = [
     "as_observation",
     "check_mask",
     "hide_missing",
+    "measure",
     "unmasked",
 ]
 
@@ -91,11 +95,19 @@ class Projection:
     shape: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        matrix = torch.as_tensor(self.matrix).float()
+        if not isinstance(self.matrix, Tensor):
+            matrix = real_tensor("matrix", self.matrix)
+        elif self.matrix.is_meta:  # one of which nothing but the shape is asked
+            matrix = self.matrix.float()
+        else:
+            matrix = plain_tensor("matrix", self.matrix).float()
+            if not matrix.isfinite().all():
+                raise InputError("matrix: must be finite")
         if matrix.dim() != 2 or 0 in matrix.shape:
             raise ValueError(f"expected a matrix, one row per measurement; got shape {tuple(matrix.shape)}")
         object.__setattr__(self, "matrix", matrix)
-        shape = tuple(self.shape) or (self.matrix.shape[1],)
+        is_flat = isinstance(self.shape, tuple) and not self.shape
+        shape = (matrix.shape[1],) if is_flat else sizes_of("shape", self.shape)
         if math.prod(shape) != self.matrix.shape[1]:
             raise ValueError(f"a signal of shape {shape} does not fit a matrix of {self.matrix.shape[1]} columns")
         object.__setattr__(self, "shape", shape)
@@ -115,11 +127,13 @@ class Projection:
         Raises:
             ValueError: If `n_measurements` is below 1.
         """
-        if n_measurements < 1:
-            raise ValueError(f"n_measurements must be at least 1, got {n_measurements}")
-        generator = torch.Generator().manual_seed(seed_for("projections", random_state))
+        check_count("n_measurements", n_measurements)
+        shape = sizes_of("shape", shape)
+        if not isinstance(random_state, Integral):
+            raise InputError(f"random_state must be a whole number, got {shown(random_state)}")
+        generator = torch.Generator().manual_seed(seed_for("projections", int(random_state)))
         matrix = torch.randn(n_measurements, math.prod(shape), generator=generator)
-        return cls(matrix / math.sqrt(n_measurements), tuple(shape))
+        return cls(matrix / math.sqrt(n_measurements), shape)
 
     @property
     def observed(self) -> None:
@@ -200,14 +214,23 @@ class Mask:
     Args:
         observed: (n, *shape) tensor, array or list, 1 or True = observed; a single row holds for all examples.
         of: What was measured before entries were lost.
+
+    Raises:
+        InputError: If `observed` holds anything but 0 and 1, or masks within one another do not fit.
     """
 
     observed: Any
     of: Observation = field(default_factory=Complete)
 
     def __post_init__(self) -> None:
-        observed, of = torch.as_tensor(self.observed).bool(), self.of
+        observed, of = truths("observed", self.observed), as_observation(self.of)
         if isinstance(of, Mask):  # a mask of masked entries is one mask
+            sides = list(zip(observed.shape, of.observed.shape, strict=False))
+            if observed.dim() != of.observed.dim() or any(1 not in side and side[0] != side[1] for side in sides):
+                raise InputError(
+                    f"observed: a mask of shape {tuple(observed.shape)} does not fit the one within it, of shape "
+                    f"{tuple(of.observed.shape)}"
+                )
             observed, of = observed & of.observed, of.of
         object.__setattr__(self, "observed", observed)
         object.__setattr__(self, "of", of)
@@ -252,6 +275,19 @@ def as_observation(candidate: Any) -> Observation:
         "observation must be abpnet.Complete, Mask or Projection, or any object with A(x) or forward(x); "
         f"got {type(candidate).__name__}"
     )
+
+
+def measure(observation: Observation, x: Tensor) -> Tensor:
+    """The measurement of signals that it may never have seen.
+
+    Raises:
+        InputError: If it cannot take them.
+    """
+    try:
+        return observation(x)
+    except (RuntimeError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"observation: cannot measure signals of shape {tuple(x.shape[1:])} ({reason})") from error
 
 
 def check_mask(mask: Sequence[int], y: Sequence[int]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from numbers import Real
 from typing import NamedTuple
 
 import numpy as np
@@ -35,8 +36,8 @@ def check_level(level: float) -> None:
     Raises:
         ValueError: If it is not above 0 and below 1.
     """
-    if not 0 < level < 1:
-        raise ValueError(f"level must be above 0 and below 1, got {level!r}")
+    if not (isinstance(level, Real) and 0 < level < 1):
+        raise ValueError(f"level must be above 0 and below 1, got {' '.join(repr(level).split())}")
 
 
 def fewest_draws(level: float) -> int:

@@ -272,15 +272,25 @@ class Table:
         return decoded
 
     def fill_in(self, X: Any, expected: Float[np.ndarray, "n D"], whole: bool = True) -> Any:
-        """The table with its missing cells filled in, of the same types; what is not missing stays as it came."""
+        """The table with its missing cells filled in, of the same types; what is not missing stays as it came.
+
+        Raises:
+            InputError: If a column has a type now that cannot hold what is filled in.
+        """
         result: Any = X.copy() if is_frame(X) else np.array(X, np.float64)
         for index, values in enumerate(self.decode(expected, whole)):
             _, missing = values_of(X, index)
             if not missing.any():
                 continue
             if is_frame(X):
-                dtype = self.columns[index].dtype
-                result.isetitem(index, filled(X.iloc[:, index], missing, values[missing], dtype))
+                column, series = self.columns[index], X.iloc[:, index]
+                try:
+                    result.isetitem(index, filled(series, missing, values[missing], column.dtype))
+                except (TypeError, ValueError):
+                    raise InputError(
+                        f"column {column.name!r}: is now of type {series.dtype}, which cannot hold "
+                        f"{values[missing][0]!r}; bring back the type that was learned from, {column.dtype}"
+                    ) from None
             else:
                 result[missing, index] = values[missing]
         return result

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
+from numbers import Real
 
 import torch
 from jaxtyping import Float
@@ -13,6 +14,8 @@ from torch import Tensor
 
 from abpnet import student
 from abpnet.chance import Chance, normal, uniform
+from abpnet.errors import InputError
+from abpnet.values import shown
 
 __all__ = ["ADDITIVE", "EMISSIONS", "ChannelGaussian", "Gaussian", "Laplace", "Noise", "StudentT"]
 
@@ -34,8 +37,8 @@ class Noise:
     noise_std: float = 0.3
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.noise_std) and self.noise_std > 0):
-            raise ValueError(f"noise_std must be a finite number above 0, got {self.noise_std!r}")
+        if not (isinstance(self.noise_std, Real) and math.isfinite(self.noise_std) and self.noise_std > 0):
+            raise InputError(f"noise_std must be a finite number above 0, got {shown(self.noise_std)}")
 
     def mean(self, x: Float[Tensor, "n *shape"]) -> Float[Tensor, "n *shape"]:
         """`x` itself."""

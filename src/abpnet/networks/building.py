@@ -20,6 +20,7 @@ from abpnet.networks.tables import TableNetwork
 from abpnet.networks.textures import TextureNetwork
 from abpnet.networks.vectors import LinearNetwork, VectorNetwork
 from abpnet.networks.videos import FrameNetwork, SpaceTimeNetwork
+from abpnet.values import shown
 
 __all__ = ["auto_network", "build_network", "chosen_network", "describe_network", "initialise"]
 
@@ -154,10 +155,12 @@ def chosen_network(
         network = copy.deepcopy(network)
         on_meta = any(parameter.is_meta for parameter in network.parameters())
         return initialise(network, generator) if on_meta else network
-    if network != "auto":
-        raise ValueError(f"network must be 'auto' or a torch.nn.Module, got {network!r}")
+    if not isinstance(network, str) or network != "auto":
+        raise ValueError(f"network must be 'auto' or a torch.nn.Module, got {shown(network)}")
     if shape is None:
-        raise ValueError("the shape of the signals cannot be told from their measurements; pass network=...")
+        raise ValueError(
+            "observation: the shape of the signals cannot be told from their measurements; pass network=..."
+        )
     return initialise(auto_network(latent_shape, shape, indirect, bounded=bounded), generator)
 
 

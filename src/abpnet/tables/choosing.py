@@ -71,7 +71,8 @@ def unexplained(
 
 def _fit_linear(matrix: Float[np.ndarray, "n D"], latent_dim: int) -> FactorAnalysis:
     """Factor analysis with noise of each column's own, fitted where all columns vary alike."""
-    std = torch.from_numpy(np.nanstd(matrix, axis=0)).double()
+    empty = np.isnan(matrix).all(0)  # all its cells were held back
+    std = torch.from_numpy(np.nanstd(np.where(empty, np.float32(0), matrix), axis=0)).double()
     std = torch.where(std > 0, std, 1.0)
     linear = factor_analysis.fit(
         torch.from_numpy(matrix).double() / std, latent_dim, isotropic=False, max_iter=LINEAR_ITERATIONS, tolerance=1e-3

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Generator, Hashable, Iterator, Mapping
 from contextlib import closing
-from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
-from abpnet.arrays import check_count, seed_of
+from abpnet.arrays import seed_of
 from abpnet.chance import seed_for
 from abpnet.data.series import is_frame
 from abpnet.data.tables import Kind, Table
@@ -25,6 +25,7 @@ from abpnet.interruption import delay_interruption
 from abpnet.learning_state import Iteration
 from abpnet.tables.learning import Pass, TableLearning
 from abpnet.tables.models import draw, expect
+from abpnet.values import check_between, check_count, check_flag, named, real, shown
 
 __all__ = ["TableImputer"]
 
@@ -100,6 +101,7 @@ class TableImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         Raises:
             ValueError: If X or a setting cannot be used.
         """
+        check_flag("verbose", self.verbose)
         with delay_interruption() as interruption, closing(self.iterations(X)) as iterations:
             shown: Iterator[Iteration] = iterations
             if self.verbose:
@@ -188,25 +190,30 @@ class TableImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
     def _checked(self, X: Any, reset: bool) -> Any:
         if is_frame(X):
-            validate_data(self, X, reset=reset, skip_check_array=True)
+            with named("X"):
+                validate_data(self, X, reset=reset, skip_check_array=True)
+            if not len(X.columns):
+                raise InputError("X: found a table without columns")
             if len(X) < (2 if reset else 1):
                 raise InputError(
-                    f"found a table with {len(X)} row(s) while a minimum of {2 if reset else 1} is required"
+                    f"X: found a table with {len(X)} row(s) while a minimum of {2 if reset else 1} is required"
                 )
             return X
-        least = 2 if reset else 1
-        return validate_data(
-            self, X, reset=reset, dtype=np.float64, ensure_all_finite="allow-nan", ensure_min_samples=least
-        )
+        least, settings = 2 if reset else 1, {"dtype": np.float64, "ensure_all_finite": "allow-nan"}
+        X = real("X", X)
+        with named("X"), np.errstate(over="ignore", invalid="ignore"):
+            return validate_data(self, X, reset=reset, ensure_min_samples=least, **settings)
 
     def _check_settings(self) -> None:
         for name in ("latent_dim", "n_networks", "width", "max_iter"):
             value = getattr(self, name)
-            is_whole = isinstance(value, Integral) and not isinstance(value, bool)
-            if not (is_whole and value >= 1) and not (name == "latent_dim" and value is None):
-                raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
-        if self.max_seconds is not None and not self.max_seconds > 0:
-            raise ValueError(f"max_seconds must be above 0, or None; got {self.max_seconds!r}")
+            if name != "latent_dim" or value is not None:
+                check_count(name, value)
+        if self.max_seconds is not None:
+            check_between("max_seconds", self.max_seconds, 0, math.inf)
+        check_flag("whole", self.whole)
+        if self.kinds is not None and not isinstance(self.kinds, Mapping):
+            raise InputError(f"kinds must be a table of columns and their kinds, got {shown(self.kinds)}")
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
