@@ -1,0 +1,48 @@
+"""A small part of benchmarks/faults.py: of damaged checkpoints none is loaded, and nothing in them is run."""
+
+import importlib
+import random
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from abpnet.runs import RunFolder
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+
+
+@pytest.fixture
+def damaging(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    yield importlib.import_module("damaged_checkpoints")
+    sys.modules.pop("damaged_checkpoints")
+
+
+def run_of_two(path, seed):
+    """Folder of a run with two checkpoints."""
+    run = RunFolder.create(path, "demo", {"seed": seed})
+    for iteration in (1, 2):
+        generator = torch.Generator().manual_seed(10 * seed + iteration)
+        tensors = {"weight": torch.randn(50, generator=generator), "latents": torch.randn(7, 3, generator=generator)}
+        history = [{"iteration": passed + 1, "error": 0.1 * seed} for passed in range(iteration)]
+        run.save_checkpoint(iteration, tensors, {"iteration": iteration, "history": history})
+    run.release()
+    return path
+
+
+def test_damaged_checkpoints_are_clear_errors_or_the_older_one(damaging, tmp_path):
+    good, other = (run_of_two(tmp_path / f"run {seed}", seed) for seed in (0, 1))
+    outcomes = damaging.survive_damage(100, good, other, tmp_path, random.Random(0))
+    assert damaging.count_of_wrong(outcomes) == 0, outcomes
+    assert all(sum(ends.values()) == 10 for ends in outcomes.values())
+    for name, ends in outcomes.items():
+        assert ends.get("clear error", 0) > 0, name
+        assert ends.get("the older one, with a warning", 0) > 0, name
+
+
+def test_what_is_counted_as_wrong(damaging):
+    assert (
+        damaging.count_of_wrong({"cut": {"clear error": 3, "wrong state loaded": 2}, "lose": {"code was run": 1}}) == 3
+    )
