@@ -183,9 +183,10 @@ def test_a_mask_is_a_picture_of_any_kind_that_is_black_and_white_only(tmp_path, 
 
 def test_a_file_without_an_ending_is_a_picture_unless_its_name_is_a_mask(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "nan").write_text("no picture")
-    (tmp_path / "notes.txt").write_text("no picture")
+    for name in ("nan", "pepper:0.5", "notes.txt"):
+        (tmp_path / name).write_text("no picture")
     assert draw_mask("nan", (1, 1, 4, 4), rng()).all()
+    assert draw_mask("pepper:0.5", (1, 1, 4, 4), rng()).sum() == 8
     with pytest.raises(InputError, match=r"notes\.txt: not an image"):
         draw_mask("notes.txt", (1, 1, 4, 4), rng())
     with pytest.raises(InputError, match=r"mask\.jpg: no such file"):
