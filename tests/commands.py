@@ -6,6 +6,7 @@ from abpnet import cli
 
 # Settings of `complete` that take a second.
 COMPLETE = ["--mask", "pepper:0.4:1", "--latent-dim", "3", "--max-iter", "3", "--precision", "float32"]
+COMPLETE += ["--draws", "19"]
 
 
 def run(*arguments):

@@ -254,10 +254,7 @@ def test_damaged_settings_of_a_run(completed, tmp_path, capsys, damage):
 def test_damaged_checkpoints(data, tmp_path, capsys, damage, monkeypatch):
     monkeypatch.setattr("abpnet.runs.RunFolder.finish", lambda *_: None)  # the checkpoint stays
     monkeypatch.setattr("abpnet.tasks.session.SECONDS_BETWEEN_CHECKPOINTS", 0.0)
-    assert (
-        run("complete", data / "images.npz", *COMPLETE, "--no-baselines", "--draws", "0", "--out", tmp_path / "out")
-        == 0
-    )
+    assert run("complete", data / "images.npz", *COMPLETE, "--no-baselines", "--out", tmp_path / "out") == 0
     shutil.rmtree(tmp_path / "out" / "model")
     for checkpoint in (tmp_path / "out").glob("checkpoint-*"):
         if damage == "cut off":

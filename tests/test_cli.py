@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 import abpnet
+from abpnet.data.builtin import digits
 from abpnet.data.images import load_images
 from abpnet.data.masks import draw_mask
 from commands import COMPLETE, run
@@ -182,18 +183,22 @@ def test_a_texture_by_deconvolutions_alone(tmp_path):
     assert Image.open(out / "synthesis.png").size == (70, 50)
 
 
-def test_demo_runs_both_experiments(tmp_path):
+def test_demo_runs_both_experiments(tmp_path, monkeypatch):
     out = tmp_path / "demo"
+    monkeypatch.setattr("abpnet.data.images.digits", lambda: digits()[:60])
+    monkeypatch.setattr("abpnet.tasks.demo.NEW_DIGITS", 20)
     assert run("demo", "--digit-passes", "1", "--texture-seconds", "0.01", "--out", out) == 0
     assert (out / "report.html").is_file()
-    assert set(json.loads((out / "result.json").read_text())) == {"digits", "texture", "table"}
+    result = json.loads((out / "result.json").read_text())
+    assert set(result) == {"digits", "texture", "table"}
+    assert (result["digits"]["n_training"], result["digits"]["n_new"]) == (40, 20)
     assert run("resume", out) == 0
 
 
 def test_overwrite_replaces_an_earlier_run(data, tmp_path):
     out = tmp_path / "run"
     for _ in range(2):
-        arguments = [*COMPLETE, "--no-baselines", "--draws", "0", "--overwrite", "--out", out]
+        arguments = [*COMPLETE, "--no-baselines", "--overwrite", "--out", out]
         assert run("complete", data / "images.npz", *arguments) == 0
 
 
