@@ -2,7 +2,6 @@ import os
 import signal
 import subprocess
 import sys
-import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +10,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.base import clone
-from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import abpnet
 from abpnet import emissions
@@ -24,15 +22,6 @@ from abpnet.recipes import FASTEST_DECAY, RECIPES
 from abpnet.uncertainty import coverage, credible_interval
 from abpnet.values import check_count
 from estimators import FAST, images, mapped
-
-EXPECTED_FAILURES: dict[str, str] = {}
-
-
-@parametrize_with_checks([GeneratorNetwork(**FAST)], expected_failed_checks=lambda estimator: EXPECTED_FAILURES)
-def test_scikit_learn_contract(estimator, check):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        check(estimator)
 
 
 def test_every_method_returns_what_it_promises(fitted):

@@ -88,6 +88,7 @@ def test_a_csv_file_within_the_limits(tmp_path):
 COLUMNS = {
     "lists": (pa.array([[1, 2], [3]]), "column 'a' holds list<.*>, not one value a row"),
     "structures": (pa.array([{"x": 1}, {"x": 2}]), "column 'a' holds struct<x: int64>, not one value a row"),
+    "intervals": (pa.array(pd.interval_range(0, 2)), "column 'a' holds .*interval.*, not one value a row"),
     "infinity": (pa.array([1.0, np.inf]), "column 'a' holds infinity"),
     "no rows": (pa.array([], pa.int64()), "no rows"),
 }

@@ -111,7 +111,7 @@ def _check_parquet(path: Path, stream: BinaryIO, limits: Limits) -> None:
     file = parquet.ParquetFile(stream)
     _check_names(path, file.schema_arrow.names)
     for field in file.schema_arrow:
-        if types.is_nested(field.type):
+        if types.is_nested(getattr(field.type, "storage_type", field.type)):
             raise InputError(f"{path}: column {field.name!r} holds {field.type}, not one value a row; drop it")
     groups = [file.metadata.row_group(index) for index in range(file.metadata.num_row_groups)]
     cells = sum(group.num_rows for group in groups) * len(file.schema_arrow)
@@ -172,7 +172,7 @@ def read_table(path: str | Path, limits: Limits = Limits()) -> Any:
     if not len(frame) or not len(frame.columns):
         raise InputError(f"{path}: has no rows or no columns")
     for name, column in frame.items():
-        if column.dtype.kind == "f" and np.isinf(column).any():
+        if column.dtype.kind == "f" and np.isinf(column.to_numpy(np.float64, na_value=np.nan)).any():
             raise InputError(f"{path}: column {name!r} holds infinity, or numbers too large for 64 bits; clear them")
     return frame
 
