@@ -172,7 +172,7 @@ class TableLearning:
                     self.best = latest
             self.seconds = time.monotonic() - start
             means = {name: _mean([row[name] for row in told]) for name in told[0]}
-            counts = {"iteration": self.iteration, "diverged": sum(row["diverged"] for row in told)}
+            counts = {"iteration": self.iteration, "diverged": int(sum(row["diverged"] or 0 for row in told))}
             means |= {"seconds": self.seconds, **counts}
             self.history.append(Pass(**means, unexplained=judged).row())
             yield Pass(**means, unexplained=judged)
