@@ -15,7 +15,7 @@ LATENT_DIMS = (5, 10, 20)
 
 def main(max_iter: int = 100, latent_dims: tuple[int, ...] = LATENT_DIMS) -> dict[int, tuple[float, float]]:
     images = digits()
-    train, new = images[:1497], images[1497:]
+    train, new = images[:-300], images[-300:]
     errors = {}
     for latent_dim in latent_dims:
         net = abpnet.GeneratorNetwork(latent_dim, noise_std=0.2, max_iter=max_iter).fit(train)

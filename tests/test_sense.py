@@ -132,7 +132,7 @@ def test_there_need_be_no_new_images(data, tmp_path, operator):
 
 def test_smooth_images_are_recovered_better_than_by_least_norm_and_by_their_mean(tmp_path):
     place = np.linspace(-1, 1, 12)
-    middles = np.random.default_rng(0).uniform(-0.6, 0.6, (200, 2))
+    middles = np.random.default_rng(0).uniform(-0.6, 0.6, (100, 2))
     down, along = (np.exp(-np.square(place - middle[:, None]) / 0.15) for middle in middles.T)
     np.save(tmp_path / "spots.npy", (2 * down[:, :, None] * along[:, None] - 1)[:, None].astype(np.float32))
     arguments = ["--measurements", "40", "--latent-dim", "2", "--max-iter", "30", "--precision", "float32"]

@@ -38,7 +38,7 @@ def test_simulated_data_of_a_known_generator_are_covered():
     generator = torch.Generator().manual_seed(0)
     network = initialise(VectorNetwork(3, (20,), width=32), generator)
     model = abpnet.GeneratorModel(network, (3,), emission=abpnet.Gaussian(0.2))
-    n = 1000
+    n = 500
     z = model.prior.sample((n, 3), generator)
     with torch.no_grad():
         truth = model.emission.sample(model(z), generator)

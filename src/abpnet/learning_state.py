@@ -157,8 +157,8 @@ class LearningState:
             InputError: If they belong to another model or other data.
         """
         try:
-            self._restore(tensors, facts)
             self.latents.copy_from(tensors["latents"])
+            self._restore(tensors, facts)
         except (KeyError, RuntimeError, TypeError, ValueError) as error:
             reason = " ".join(str(error).split())
             raise InputError(f"the checkpoint does not fit this model and these data: {reason}") from None

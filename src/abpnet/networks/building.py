@@ -27,8 +27,8 @@ __all__ = ["auto_network", "build_network", "chosen_network", "describe_network"
 # What the measurements do not see stays as it starts. So images behind indirect data start close to grey: with the
 # usual weights they kept a rough pattern (error .19 instead of .06 at 64 projections of smooth images of 256 pixels).
 FAINT = 0.1
-# No setting of a network is larger than the number of its weights, or than this.
-MOST_ANYWAY = 2**12
+# No setting of a network is larger than the number of its weights, or than this: rates, or channels of a sound's noise.
+MOST_ANYWAY = 2**20
 # Where `auto_network` changes from a perceptron to deconvolutions, and how wide these are.
 SMALLEST_DECONVOLVED, AUTO_WIDTH = 16, 128
 # Indirect data do not tell pixels apart: there even smaller images need a network that prefers smooth ones.
@@ -182,11 +182,13 @@ def _numbers(description: Any) -> Iterator[int]:
             yield from _numbers(part)
 
 
-def _sketched(description: dict[str, Any]) -> nn.Module:
+def _sketched(description: dict[str, Any], most_layers: int | float) -> nn.Module:
     """A network without memory for its weights."""
     settings = dict(description)
     if description["kind"] in ADAPTED:
-        return ADAPTED[description["kind"]](_sketched(description["network"]))
+        return ADAPTED[description["kind"]](_sketched(description["network"], most_layers))
+    if settings.get("n_hidden", 0) > most_layers:
+        raise ValueError(f"{settings['n_hidden']:,} layers have more tensors of weights than {most_layers}")
     with torch.device("meta"):
         return NETWORKS[settings.pop("kind")](**settings)
 
@@ -205,7 +207,7 @@ def build_network(description: dict[str, Any], weights: Mapping[str, Tensor] | N
         n_weights = sum(tensor.numel() for tensor in weights.values())
         if any(number > max(n_weights, MOST_ANYWAY) for number in _numbers(description)):
             raise ValueError(f"{n_weights:,} weights are those of a smaller network")
-    network = _sketched(description)
+    network = _sketched(description, math.inf if weights is None else len(weights))
     if weights is not None:
         expected = {name: tensor.shape for name, tensor in network.state_dict().items()}
         found = {name: tensor.shape for name, tensor in weights.items()}
