@@ -1,5 +1,6 @@
 """Shared by all tests: shapes and types of annotated functions are checked while they run."""
 
+from contextlib import contextmanager
 from pathlib import Path
 
 import jaxtyping
@@ -68,8 +69,8 @@ def fitted(request):
     return GeneratorNetwork(3, network=network, max_iter=passes, recipe=request.param, verbose=False).fit(images())
 
 
-@pytest.fixture(scope="module")
-def searches_shortened():
+@contextmanager
+def shortened():
     """What is inferred is not the mode, and not drawn from the posterior, but of the same kind and sooner there."""
     from functools import partial
 
@@ -83,9 +84,23 @@ def searches_shortened():
         patch.setattr("abpnet.fitted.CALIBRATION_DRAWS", 3)
         patch.setattr("abpnet.posterior.WARM_UP", 2)
         patch.setattr("abpnet.likelihood.MOST_STEPS", 5)
-        patch.setattr(Annealing.__init__, "__defaults__", (2, 5, 1, None))
+        patch.setattr("abpnet.likelihood.Annealing", partial(Annealing, 2, 5, 1))
         for name in ("STEPS_TO_MODE", "STEPS_BEFORE", "STEPS_BETWEEN"):
             patch.setattr(f"abpnet.tables.models.{name}", 1)
         patch.setattr("abpnet.tables.learning.JUDGING_DRAWS", 1)
         patch.setattr("abpnet.tables.imputer.POSTERIOR_DRAWS", 1)
+        yield
+
+
+@pytest.fixture(scope="module")
+def searches_shortened():
+    """Searches are short in all tests of a file, from the first that asks for it."""
+    with shortened():
+        yield
+
+
+@pytest.fixture
+def search_shortened():
+    """Searches are short in one test."""
+    with shortened():
         yield

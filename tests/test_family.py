@@ -92,7 +92,7 @@ def test_thirty_iterations(emission, prior):
     ("emission", "prior"),
     [*((emission, "normal") for emission in EMISSIONS), *(("gaussian", prior) for prior in PRIORS)],
 )
-def test_what_is_hidden_influences_nothing_and_is_drawn(emission, prior):
+def test_what_is_hidden_influences_nothing_and_is_drawn(emission, prior, search_shortened):
     x, seen = observations(EMISSIONS[emission])
     holes = np.where(seen, x, np.nan)
     short = settings(emission, prior) | {"max_iter": 3}
