@@ -32,6 +32,7 @@ from typing import NoReturn
 import torch
 from damaged_checkpoints import count_of_wrong, survive_damage
 
+from abpnet.history import History
 from abpnet.runs import RunFolder
 
 # What a run needs is imported once, before it is forked; a process that has threads cannot be.
@@ -144,8 +145,8 @@ def outcome(folder: Path) -> dict[str, bytes]:
     def without_times(path: Path) -> bytes:
         facts = json.loads(path.read_text())
         facts.pop("seconds", None)
-        for row in facts["history"]:
-            row["seconds"] = None
+        rows = History.unpacked(facts["history"]) if isinstance(facts["history"], dict) else facts["history"]
+        facts["history"] = [row | {"seconds": None} for row in rows]
         return json.dumps(facts, sort_keys=True).encode()
 
     found = {}

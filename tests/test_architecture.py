@@ -16,6 +16,7 @@ FLOORS = [
         "positions",
         "parallel",
         "durable",
+        "history",
         "convergence",
         "uncertainty",
         "emissions.protocol",

@@ -12,6 +12,7 @@ from abpnet import factor_analysis as fa
 from abpnet.beginning import begin
 from abpnet.data import spots
 from abpnet.errors import InputError
+from abpnet.history import History
 from abpnet.inference import gradient_descent
 from abpnet.learning import alternate
 from abpnet.networks import LinearNetwork, ObjectNetwork, auto_network, initialise
@@ -77,7 +78,7 @@ def early_field(monkeypatch):
 
 
 def without_seconds(facts):
-    return facts | {"seconds": 0, "history": [row | {"seconds": 0} for row in facts["history"]]}
+    return facts | {"seconds": 0, "history": [row | {"seconds": 0} for row in History.unpacked(facts["history"])]}
 
 
 @pytest.mark.parametrize(

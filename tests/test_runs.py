@@ -8,6 +8,7 @@ import torch
 
 from abpnet.durable import write_folder
 from abpnet.errors import InputError, NotWrittenError
+from abpnet.history import History
 from abpnet.runs import RunFolder
 
 TENSORS = {
@@ -146,7 +147,7 @@ def test_folder_that_cannot_be_made_is_an_input_error(tmp_path):
 
 
 def facts_at(iteration):
-    return {"iteration": iteration, "history": [{"iteration": done + 1} for done in range(iteration)]}
+    return {"iteration": iteration, "history": History({"iteration": done + 1} for done in range(iteration)).packed()}
 
 
 def test_metrics_come_back_row_by_row(tmp_path):
@@ -284,7 +285,7 @@ def test_where_the_newest_checkpoint_is_damaged_the_one_before_is_loaded_and_the
         tensors, facts = run.load_checkpoint()
     assert tensors["at"] == 9
     assert facts == facts_at(9)
-    assert run.metrics() == facts_at(9)["history"]
+    assert run.metrics() == [{"iteration": done + 1} for done in range(9)]
 
 
 def test_where_both_checkpoints_are_damaged_the_user_is_told_what_to_do(tmp_path):

@@ -188,7 +188,6 @@ class GeneratorNetwork(FittedNetwork, ClassNamePrefixFeaturesOutMixin, Transform
         self.precision_ = self._choose_precision(y, seen, recipe)
         if checkpoint is not None:
             self.state_.restore(*checkpoint)
-        self.history_ = self.state_.history
         learning = alternate(
             self.model_, y, seen, recipe=recipe, state=self.state_, precision=self.precision_["precision"]
         )
@@ -203,7 +202,7 @@ class GeneratorNetwork(FittedNetwork, ClassNamePrefixFeaturesOutMixin, Transform
 
     def _conclude(self, recipe: Recipe, y: Rows, observation: Observation) -> None:
         """Keep the averaged weights, and regress signals on factors linearly to give inference a start."""
-        self.n_iter_ = self.state_.iteration
+        self.n_iter_, self.history_ = self.state_.iteration, list(self.state_.history)
         chains = self._without_sign(self.state_.latents.values)
         self.latents_ = chains.numpy()
         self.residuals_: ResidualField | None = self.state_.residuals

@@ -14,6 +14,7 @@ from abpnet.convergence import effective_draws, split_r_hat
 from abpnet.durable import by_part
 from abpnet.emissions import noise_stds, with_noise, with_noise_moved
 from abpnet.errors import InputError
+from abpnet.history import History, Row
 from abpnet.latents import Latents
 from abpnet.model import GeneratorModel
 from abpnet.residuals import ResidualField
@@ -59,7 +60,7 @@ class Iteration:
     effective_draws: float | None
     diverged: int
 
-    def row(self) -> dict[str, int | float | None]:
+    def row(self) -> Row:
         """The same as a dictionary; None stands for what is no number, as nothing does in JSON."""
         values = asdict(self)
         return {name: None if value is None or not isfinite(value) else value for name, value in values.items()}
@@ -96,7 +97,7 @@ class LearningState:
     updates: int = 0
     iteration: int = 0
     seconds: float = 0.0
-    history: list[dict[str, int | float | None]] = field(default_factory=list)
+    history: History = field(default_factory=History)
     residuals: ResidualField | None = None
     trace: Tensor = field(default_factory=lambda: torch.empty(0, 0))
 
@@ -123,7 +124,7 @@ class LearningState:
             "updates": self.updates,
             "seconds": self.seconds,
             "noise_stds": list(noise_stds(self.model.emission)),
-            "history": list(self.history),
+            "history": self.history.packed(),
             "optimizer": sorted(part for part in self.tensors() if part.startswith("optimizer.")),
         }
 
@@ -175,7 +176,7 @@ class LearningState:
         self.trace = tensors["trace"].clone()
         self.residuals = ResidualField(tensors["residuals"].clone()) if "residuals" in tensors else None
         self.iteration, self.updates, self.seconds = facts["iteration"], facts["updates"], facts["seconds"]
-        self.history[:] = facts["history"]
+        self.history = History.unpacked(facts["history"])
         self.model.emission = with_noise(self.model.emission, tuple(facts["noise_stds"]))
         self._restore_optimizer(parts["optimizer"], facts["optimizer"])
 

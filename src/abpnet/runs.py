@@ -23,6 +23,7 @@ from torch import Tensor
 
 from abpnet.durable import PARTIAL, read_folder, read_json, remove, replace_file, write_folder, write_json
 from abpnet.errors import InputError, NotWrittenError
+from abpnet.history import History
 
 __all__ = ["RunFolder"]
 
@@ -223,7 +224,7 @@ class RunFolder:
             if damage:
                 lost = f"goes on from {path.name} instead: later iterations are lost and computed again"
                 warnings.warn(f"{'; '.join(damage)}; {lost}", stacklevel=2)
-            self.log_anew(facts["history"])
+            self.log_anew(History.unpacked(facts["history"]))
             return tensors, facts
         if damage:
             raise InputError(f"{'; '.join(damage)}; delete {self.path / CHECKPOINT}* to begin anew")
@@ -232,9 +233,12 @@ class RunFolder:
 
     def _read_checkpoint(self, path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         tensors, facts = read_folder(path)
-        history, iteration = facts.get("history"), facts.get("iteration")
-        fits = isinstance(history, list) and isinstance(iteration, int) and len(history) == iteration
-        if not fits or path.name != f"{CHECKPOINT}{iteration:08d}":
+        iteration = facts.get("iteration")
+        try:
+            n_passes = len(History.unpacked(facts["history"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"{path}: damaged (its history: {error})") from None
+        if not isinstance(iteration, int) or n_passes != iteration or path.name != f"{CHECKPOINT}{iteration:08d}":
             raise InputError(f"{path}: damaged (its history and name do not fit its iteration)")
         if facts.pop("run", None) != self.identity():
             raise InputError(f"{path}: of another run, or {CONFIG} or the data were changed after it was written")

@@ -144,7 +144,7 @@ class TableImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         learning = self.state_
         self.models_ = learning.models(learning.best.networks)
         self.latent_dim_, self.n_iter_ = learning.latent_dim, learning.iteration
-        self.unexplained_, self.history_ = learning.best.unexplained, learning.history
+        self.unexplained_, self.history_ = learning.best.unexplained, list(learning.history)
         self.unexplained_by_column_, self.usual_ = learning.unexplained_by_column(), learning.told_worse()
         del self.state_
 

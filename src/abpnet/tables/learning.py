@@ -27,6 +27,7 @@ from abpnet.durable import by_part
 from abpnet.emissions import noise_stds, with_noise
 from abpnet.entrywise import entry_information
 from abpnet.errors import InputError
+from abpnet.history import History
 from abpnet.learning import alternate
 from abpnet.learning_state import Iteration, LearningState
 from abpnet.model import frozen_decoder
@@ -151,7 +152,7 @@ class TableLearning:
         n_updates = -(-len(matrix) // RECIPE.batch_size)
         self._passes_between = min(max(round(UPDATES_BETWEEN / n_updates), 1), MOST_PASSES_BETWEEN)
         self.iteration, self.seconds = 0, 0.0
-        self.history: list[dict[str, Any]] = []
+        self.history = History()
         self.best = self._judged()
 
     def passes(self, max_iter: int, max_seconds: float | None) -> Generator[Pass]:
@@ -250,7 +251,7 @@ class TableLearning:
             "table": zlib.crc32(self.matrix.tobytes()),
             "iteration": self.iteration,
             "seconds": self.seconds,
-            "history": list(self.history),
+            "history": self.history.packed(),
             "networks": [state.facts() for state in self.states],
             "best": [self.best.unexplained, self.best.iteration],
             "best_noise": [snapshot.noise_stds for snapshot in self.best.networks],
@@ -274,7 +275,7 @@ class TableLearning:
             self.best = Best(unexplained, iteration, best)
             self.models(best)
             self.iteration, self.seconds = facts["iteration"], facts["seconds"]
-            self.history[:] = facts["history"]
+            self.history = History.unpacked(facts["history"])
         except (KeyError, RuntimeError, TypeError, ValueError) as error:
             raise InputError(f"the checkpoint does not fit this table: {' '.join(str(error).split())}") from None
 
