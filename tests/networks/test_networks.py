@@ -3,15 +3,21 @@ import torch
 from torch import nn
 
 from abpnet.networks import (
+    FrameByFrame,
     FrameNetwork,
     LinearNetwork,
     ObjectNetwork,
+    PatchworkNetwork,
+    SoundNetwork,
+    SpaceTimeNetwork,
+    TextureNetwork,
     VectorNetwork,
     auto_network,
     build_network,
     describe_network,
     initialise,
 )
+from abpnet.networks.tables import TableNetwork
 
 CASES = {
     "linear": lambda: LinearNetwork(5, (7,)),
@@ -104,3 +110,34 @@ def test_the_network_suits_the_shape(shape, kind):
 def test_a_map_of_factors_needs_a_network():
     with pytest.raises(ValueError, match="network="):
         auto_network((5, 7, 7), (3, 64, 64))
+
+
+NARROW = {
+    "sound of a high rate": lambda: SoundNetwork.with_noise(192_000, width=1, n_coarse=2, n_fine=0),
+    "texture": lambda: TextureNetwork(2, n_channels=1, width=1, n_fine=0),
+    "space and time": lambda: SpaceTimeNetwork(2, (1, 16, 16), width=1),
+    "patchwork": lambda: PatchworkNetwork((1, 1, 96, 96), width=1),
+    "table": lambda: TableNetwork(1, 2, 1),
+    "frame by frame": lambda: FrameByFrame(VectorNetwork(1, (1,), width=1, n_hidden=9)),
+}
+
+
+@pytest.mark.parametrize("kind", NARROW)
+def test_the_narrowest_networks_fit_their_own_weights(kind):
+    network = initialise(NARROW[kind](), torch.Generator().manual_seed(0))
+    again = build_network(describe_network(network), network.state_dict())
+    assert all(torch.equal(weight, again.state_dict()[name]) for name, weight in network.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"n_hidden": 10**6}, "1,000,000 layers"),
+        ({"latent_dim": 2**40}, "smaller network"),
+        ({"width": 17}, "in the file"),
+    ],
+)
+def test_descriptions_that_weights_do_not_fit_are_refused_at_once(changed, message):
+    network = VectorNetwork(5, (7,), width=16)
+    with pytest.raises(ValueError, match=message):
+        build_network(describe_network(network) | changed, network.state_dict())
