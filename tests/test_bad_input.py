@@ -202,7 +202,10 @@ def test_a_fault_of_abpnet_is_one_line_and_a_file(data, tmp_path, capsys, monkey
 
 def test_runs_without_a_model_say_so(completed, tmp_path, capsys):
     assert run("sample", completed, "-n", "1", "--out", tmp_path / "samples") == 0
-    assert "learned no model" in refused(capsys, "sample", tmp_path / "samples", "--out", tmp_path / "out")
+    assert "keeps no model" in refused(capsys, "sample", tmp_path / "samples", "--out", tmp_path / "out")
+    (tmp_path / "samples" / "d2" / "model").mkdir(parents=True)
+    named = f"name instead {tmp_path / 'samples' / 'd2'}"
+    assert named in refused(capsys, "sample", tmp_path / "samples", "--out", tmp_path / "out")
     unfinished = tmp_path / "unfinished"
     unfinished.mkdir()
     shutil.copy(completed / "config.json", unfinished)

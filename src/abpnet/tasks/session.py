@@ -387,6 +387,8 @@ def load_model(path: Path, device: str) -> GeneratorNetwork:
         return GeneratorNetwork.load(path / "model", device=device)
     if (path / "config.json").exists():
         if RunFolder(path).result is not None:
-            raise InputError(f"{path}: this run learned no model; name the run that learned it")
+            inner = sorted(str(model.parent) for model in path.glob("*/model"))
+            others = " or ".join(inner) or "a run that learned from images, sounds or a video"
+            raise InputError(f"{path}: this run keeps no model; name instead {others}")
         raise InputError(f"{path}: this run has not finished learning; go on with: abpnet resume {path}")
     return GeneratorNetwork.load(path, device=device)
