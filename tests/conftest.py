@@ -1,5 +1,7 @@
 """Shared by all tests: shapes and types of annotated functions are checked while they run."""
 
+import importlib
+import sys
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -67,6 +69,21 @@ def fitted(request):
         network = ObjectNetwork(3, (1, 8, 8), 32)
     passes = 6 if request.param == "whitened" else 3
     return GeneratorNetwork(3, network=network, max_iter=passes, recipe=request.param, verbose=False).fit(images())
+
+
+@pytest.fixture
+def import_script(monkeypatch):
+    """Imports a file of a folder beside src by name, as if it were run there, for one test."""
+    imported = []
+
+    def script(folder, name):
+        monkeypatch.syspath_prepend(str(SOURCE.parent / folder))
+        imported.append(name)
+        return importlib.import_module(name)
+
+    yield script
+    for name in imported:
+        sys.modules.pop(name)
 
 
 @contextmanager

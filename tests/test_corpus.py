@@ -1,7 +1,5 @@
 """What fuzzing found once is read or refused, and so are the files that fuzzing starts from."""
 
-import importlib
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,11 +9,9 @@ TARGETS = sorted(path.name.removesuffix("_target.py") for path in FUZZ.glob("*_t
 
 
 @pytest.fixture
-def target(request, monkeypatch):
+def target(request, import_script):
     """Module of a target; `read(content)` passes or refuses, and raises nothing else."""
-    monkeypatch.syspath_prepend(str(FUZZ))
-    yield importlib.import_module(f"{request.param}_target")
-    sys.modules.pop(f"{request.param}_target")
+    return import_script("fuzz", f"{request.param}_target")
 
 
 @pytest.mark.parametrize("target", TARGETS, indirect=True)

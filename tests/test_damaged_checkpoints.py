@@ -1,9 +1,6 @@
 """A small part of benchmarks/faults.py: of damaged checkpoints none is loaded, and nothing in them is run."""
 
-import importlib
 import random
-import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -11,14 +8,10 @@ import torch
 from abpnet.history import History
 from abpnet.runs import RunFolder
 
-BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
-
 
 @pytest.fixture
-def damaging(monkeypatch):
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    yield importlib.import_module("damaged_checkpoints")
-    sys.modules.pop("damaged_checkpoints")
+def damaging(import_script):
+    return import_script("benchmarks", "damaged_checkpoints")
 
 
 def run_of_two(path, seed):

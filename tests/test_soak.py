@@ -1,19 +1,13 @@
 """A run that goes on for long stays as small as it was; `benchmarks/soak.py` has it go on for longer."""
 
-import importlib
 import sys
-from pathlib import Path
 
 import pytest
 
-BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
-
 
 @pytest.fixture
-def soaking(monkeypatch):
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    yield importlib.import_module("soak")
-    sys.modules.pop("soak")
+def soaking(import_script):
+    return import_script("benchmarks", "soak")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
