@@ -152,6 +152,15 @@ def test_what_cannot_be_recorded_is_told_and_run_as_it_is():
     assert torch.equal(recorded(2 * z)[0], 12 * z)
 
 
+def test_chance_goes_on_where_recording_failed():
+    generator, twin = on_gpu(), on_gpu()
+    recorded = Recorded(lambda z: (torch.randn(3, generator=generator, device="cuda") * float(z.sum()),), generator)
+    z = torch.ones(3, device="cuda")
+    with pytest.warns(UserWarning, match="cannot be recorded"):  # noqa: PT031
+        for _ in range(WARM_UPS + 2):
+            assert torch.equal(recorded(z)[0], 3 * torch.randn(3, generator=twin, device="cuda"))
+
+
 def test_to_resume_is_never_to_have_stopped():
     whole, _ = learning("masked", RECIPE, "float32", passes=6)
     half, _ = learning("masked", RECIPE, "float32", passes=3)

@@ -3,12 +3,14 @@
 import signal
 import threading
 
+import numpy as np
 import pytest
 
-from abpnet import parallel
-from abpnet.interruption import delay_interruption
+from abpnet import GeneratorNetwork, parallel
+from abpnet.interruption import delay_interruption, stopped_at_once
 from abpnet.tasks.session import Interrupted, run_part
 from abpnet.tasks.video import VideoSettings
+from commands import run
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -17,21 +19,54 @@ def test_interruption_is_noted_and_handlers_come_back(number):
     with delay_interruption() as interruption:
         assert not interruption.requested()
         signal.raise_signal(number)
-        assert interruption.requested()
-        assert interruption.signal == number
+        assert interruption.requested() == number
     assert {known: signal.getsignal(known) for known in handlers} == handlers
 
 
 def test_second_interruption_stops_at_once_and_handlers_come_back():
     handlers = {known: signal.getsignal(known) for known in (signal.SIGINT, signal.SIGTERM)}
     reached = []
-    with pytest.raises(KeyboardInterrupt), delay_interruption():  # noqa: PT012
+    with pytest.raises(KeyboardInterrupt), delay_interruption() as interruption:  # noqa: PT012
+        interruption.requested()
         signal.raise_signal(signal.SIGTERM)
         reached.append("after the first")
         signal.raise_signal(signal.SIGINT)
         reached.append("after the second")
     assert reached == ["after the first"]
     assert {known: signal.getsignal(known) for known in handlers} == handlers
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("within", [delay_interruption, stopped_at_once])
+def test_it_stops_at_once_while_there_is_nothing_to_save(within, number):
+    handlers = {known: signal.getsignal(known) for known in (signal.SIGINT, signal.SIGTERM)}
+    with pytest.raises(KeyboardInterrupt), within():
+        signal.raise_signal(number)
+    assert {known: signal.getsignal(known) for known in handlers} == handlers
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["ctrl-c", "sigterm"])
+def test_before_the_first_pass_has_ended_a_command_stops_at_once_and_can_be_resumed(
+    data, tmp_path, monkeypatch, capsys, number, code
+):
+    def stopped(*arguments, **settings):
+        signal.raise_signal(number)
+        raise AssertionError("it went on")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("abpnet.estimator.begin", stopped)
+        command = ["complete", data / "images.npz", "--max-iter", "2", "--out", tmp_path / "run"]
+        assert run(*command) == code
+    assert "stopped at once" in capsys.readouterr().err
+    assert run("resume", tmp_path / "run") == 0
+
+
+def test_before_the_first_pass_has_ended_fit_stops_at_once(monkeypatch):
+    network = GeneratorNetwork(latent_dim=2, max_iter=2, verbose=False)
+    with monkeypatch.context() as patch:
+        patch.setattr("abpnet.estimator.begin", lambda *arguments, **settings: signal.raise_signal(signal.SIGTERM))
+        with pytest.raises(KeyboardInterrupt):
+            network.fit(np.zeros((4, 3)))
 
 
 def test_handlers_come_back_after_an_error_inside():

@@ -150,6 +150,23 @@ def test_chains_start_where_the_recipe_says():
     torch.testing.assert_close(start("linear"), fa.posterior(linear, y).mean, atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize("n", [4, 50], ids=["few examples", "few entries"])
+def test_factors_beyond_the_rank_of_the_examples_start_at_zero(monkeypatch, n):
+    fitted = []
+    fit = fa.fit
+    monkeypatch.setattr(fa, "fit", lambda y, d, *rest, **settings: fitted.append(d) or fit(y, d, *rest, **settings))
+    y, rank = linear_data(n), min(n, 6)
+
+    def start(latent_dim):
+        model = abpnet.GeneratorModel(LinearNetwork(latent_dim, (6,)), (latent_dim,))
+        return begin(model, y, recipe=SMALL, generator=torch.Generator().manual_seed(3)).latents.values
+
+    z = start(400)
+    assert fitted == [rank]
+    assert torch.equal(z[:, :rank], start(rank))
+    assert not z[:, rank:].any()
+
+
 def test_without_temperature_inference_is_gradient_descent():
     recipe = replace(SMALL, temperature=0.0, preconditioned=False, step_size=0.05, batch_size=11, learning_rate=0.0)
     state, iterations = image_case(recipe)

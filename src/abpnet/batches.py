@@ -153,7 +153,7 @@ def _update_weights(
     step_if(sound, state.optimizer)
     with torch.no_grad():
         for name, weight in state.model.named_parameters():
-            state.averaged[name].lerp_(weight, pull)
+            state.averaged[name].lerp_(weight, (sound * pull).to(weight))
     return n_diverged, finite
 
 

@@ -82,9 +82,12 @@ def _start_of_chains(
         return torch.cat(values), torch.cat(seen) if seen else None
 
     values, observed = read(examples)
-    linear = factor_analysis.fit(values, shape[0], observed, max_iter=LINEAR_ITERATIONS)
+    # Factors beyond the rank of the examples explain nothing: they start at 0, and cost nothing.
+    n_factors = min(shape[0], *values.shape)
+    linear = factor_analysis.fit(values, n_factors, observed, max_iter=LINEAR_ITERATIONS)
     for rows in torch.arange(len(y)).split(MOST_EXAMPLES_LINEAR):
-        latents.write(rows, factor_analysis.posterior(linear, *read(rows)).mean)
+        mean = factor_analysis.posterior(linear, *read(rows)).mean
+        latents.write(rows, torch.nn.functional.pad(mean, (0, shape[0] - n_factors)))
     return latents
 
 

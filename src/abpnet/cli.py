@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import traceback
@@ -19,6 +20,7 @@ import tyro
 
 from abpnet import parallel
 from abpnet.errors import DivergenceError, InputError, NotWrittenError
+from abpnet.interruption import StoppedAtOnce, stopped_at_once
 from abpnet.progress import say
 from abpnet.runs import LOCK, REPLACED, RunFolder
 from abpnet.tasks import complete, demo, evaluate, explain, objects, sample, sense, sound, texture, video
@@ -158,7 +160,8 @@ def _explained(error: BaseException) -> tuple[int, object]:
     if isinstance(error, DivergenceError):
         return 4, f"{error}; the last checkpoint is kept"
     if isinstance(error, KeyboardInterrupt):
-        return 130, "stopped at once; the last checkpoint is kept"
+        number = error.signal if isinstance(error, StoppedAtOnce) else signal.SIGINT
+        return 128 + number, "stopped at once; the last checkpoint, if there is one, is kept"
     if isinstance(error, parallel.ProcessLost):
         return 3, f"{error}; the last checkpoint is kept: go on with abpnet resume, on as many processes as you like"
     if isinstance(error, MemoryError) or any(sign in str(error) for sign in OUT_OF_MEMORY):
@@ -187,7 +190,7 @@ def main(arguments: list[str] | None = None) -> None:
             stream.reconfigure(errors="backslashreplace")
     with parallel.started_by_torchrun() as notes:
         try:
-            with ExitStack() as silence:
+            with stopped_at_once(), ExitStack() as silence:
                 if not parallel.is_first():
                     nowhere = silence.enter_context(open(os.devnull, "w"))
                     silence.enter_context(redirect_stdout(nowhere))

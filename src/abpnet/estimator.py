@@ -127,7 +127,7 @@ class GeneratorNetwork(FittedNetwork, ClassNamePrefixFeaturesOutMixin, Transform
     def fit(self, X: Any, y: Any = None, *, observation: Any = None, start: Any = None) -> GeneratorNetwork:
         """Learn from (n, *shape) signals in [-1, 1], NaN = missing; or from measurements of them.
 
-        Ctrl-C ends learning after the current iteration and keeps what was learned.
+        Ctrl-C ends learning after the current iteration and keeps what was learned; in the first one it stops at once.
 
         Args:
             X: Signals; vectors (n, D) may have any scale. With an `observation`: the measurements. A memory-mapped

@@ -5,8 +5,10 @@ Launching the kernels of a network one by one takes a processor longer than a GP
 
 from __future__ import annotations
 
+import gc
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -18,6 +20,18 @@ Work = Callable[..., tuple[Tensor, ...]]
 Shapes = tuple[tuple[tuple[int, ...], torch.dtype], ...]
 # Libraries and optimizers set themselves up in the first calls, which must not be recorded.
 WARM_UPS = 2
+
+
+@contextmanager
+def _garbage_kept() -> Iterator[None]:
+    """Within the block nothing is collected: to free an earlier recording spoils the one being made."""
+    was_collected = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_collected:
+            gc.enable()
 
 
 @dataclass(frozen=True)
@@ -52,10 +66,13 @@ class Recorded:
         shapes = tuple((tuple(tensor.shape), tensor.dtype) for tensor in inputs)
         self._calls[shapes] = self._calls.get(shapes, 0) + 1
         if self.can_record and shapes not in self._recordings and self._calls[shapes] > WARM_UPS:
+            chance = self.generator.clone_state()
             try:
-                self._recordings[shapes] = self._record(inputs)
+                with _garbage_kept():
+                    self._recordings[shapes] = self._record(inputs)
             except RuntimeError as error:
                 self.can_record = False
+                self.generator.graphsafe_set_state(chance)  # the one in use waits for a recording to end
                 reason = str(error).splitlines()[0]
                 warnings.warn(f"this cannot be recorded as a CUDA graph and is slower: {reason}", stacklevel=2)
         if shapes not in self._recordings:

@@ -92,7 +92,7 @@ class TableImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     def fit(self, X: Any, y: Any = None) -> TableImputer:
         """Learn from a table, missing cells included.
 
-        Ctrl-C ends learning after the current pass and keeps what was learned.
+        Ctrl-C ends learning after the current pass and keeps what was learned; in the first one it stops at once.
 
         Args:
             X: A pandas data frame, or an array of numbers; missing = NaN, None, NA.
