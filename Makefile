@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 
 DATA ?= ../shared/data
 
-.PHONY: help demo test lint fuzz bench results docs clean
+.PHONY: help demo test lint fuzz bench results docs release clean
 
 help:
 	@echo "make demo   learn from damaged digits and from one texture, write a report (about 5 minutes)"
@@ -16,6 +16,7 @@ help:
 	@echo "make bench  measure the cost of one Langevin step"
 	@echo "make results  make the tables of docs/results.md again, from the data in DATA=$(DATA) (hours)"
 	@echo "make docs   build the documentation"
+	@echo "make release  build the wheel, check it, and run its demonstration in an environment that has nothing else"
 
 # torch is installed by name and version first: later packages then find their requirement met.
 $(READY): pyproject.toml constraints.txt
@@ -52,6 +53,15 @@ results: $(READY)
 docs: $(READY)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[docs]"
 	$(BIN)/sphinx-build -W --keep-going docs docs/_build
+
+release: $(READY)
+	rm -rf dist build/bare build/empty
+	$(BIN)/python -m build --outdir dist
+	$(BIN)/twine check --strict dist/*
+	$(PYTHON) -m venv build/bare
+	build/bare/bin/python -m pip install --quiet --constraint constraints.txt dist/*.whl
+	mkdir -p build/empty
+	cd build/empty && ../bare/bin/abpnet demo
 
 clean:
 	rm -rf $(VENV) build dist docs/_build

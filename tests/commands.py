@@ -14,7 +14,7 @@ def run(*arguments):
     try:
         cli.main([str(argument) for argument in arguments])
     except SystemExit as stop:
-        return stop.code
+        return stop.code or 0
     return 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import shutil
 import signal
@@ -19,19 +20,19 @@ from typing import Annotated, Any
 import tyro
 
 from abpnet import parallel
+from abpnet.arguments import CompletionSettings, parse, print_completion
 from abpnet.errors import DivergenceError, InputError, NotWrittenError
 from abpnet.interruption import StoppedAtOnce, stopped_at_once
 from abpnet.progress import say
 from abpnet.runs import LOCK, REPLACED, RunFolder
-from abpnet.tasks import complete, demo, evaluate, explain, objects, sample, sense, sound, texture, video
-from abpnet.tasks.session import SOURCES, Interrupted, RunSettings, settings_from_json, settings_to_json
+from abpnet.tasks import complete, demo, evaluate, explain, objects, sample, sense, sharing, sound, texture, video
+from abpnet.tasks.session import Interrupted
+from abpnet.tasks.settings import SOURCES, RunSettings, settings_from_json, settings_to_json
 
 __all__ = ["main"]
 
 # What torch says when it cannot get memory.
 OUT_OF_MEMORY = ("out of memory", "allocate memory", "Storage size calculation overflowed")
-DESCRIPTION = "Generative models of images, sounds and videos learned from damaged, partial or indirect data."
-
 COMMANDS: dict[str, tuple[type[RunSettings], Callable[[Any, RunFolder], dict[str, Any]]]] = {
     "demo": (demo.DemoSettings, demo.run),
     "complete": (complete.CompleteSettings, complete.run),
@@ -44,6 +45,11 @@ COMMANDS: dict[str, tuple[type[RunSettings], Callable[[Any, RunFolder], dict[str
     "sample": (sample.SampleSettings, sample.run),
     "explain": (explain.ExplainSettings, explain.run),
 }
+# Commands that leave no run folder.
+TOOLS: dict[str, tuple[type[Any], Callable[[Any], None]]] = {
+    "export": (sharing.ExportSettings, sharing.export),
+    "push": (sharing.PushSettings, sharing.push),
+}
 
 
 @dataclass(frozen=True)
@@ -55,8 +61,10 @@ class ResumeSettings:
       abpnet resume runs/photos
     """
 
-    run: Annotated[Path, tyro.conf.Positional]
+    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """Folder of the run."""
+    json: bool = False
+    """Print the result as one line of JSON instead of text."""
 
 
 def _one_line(message: Warning | str, *place: Any, **more: Any) -> str:
@@ -93,7 +101,17 @@ def _alone(path: Path, begin: Callable[[], RunFolder]) -> Iterator[RunFolder]:
         yield RunFolder(copy)
 
 
-def _execute(command: str, settings: RunSettings, folder: RunFolder) -> None:
+def _tell(folder: RunFolder, result: dict[str, Any], as_json: bool) -> None:
+    """Print what a finished run found."""
+    if as_json:
+        print(json.dumps({"run": str(folder.path.absolute()), **result}))
+        return
+    for row in result.get("table", []):
+        print("  ".join(f"{name}: {_brief(value)}" for name, value in row.items()))
+    print(f"report: {folder.path / 'report.html'}")
+
+
+def _execute(command: str, settings: RunSettings, folder: RunFolder, as_json: bool) -> None:
     try:
         result = COMMANDS[command][1](settings, folder)
         folder.finish(result)
@@ -102,13 +120,10 @@ def _execute(command: str, settings: RunSettings, folder: RunFolder) -> None:
             raise
         go_on = f"what was reached is kept; mend that, then go on with: abpnet resume {folder.path}"
         raise InputError(f"{_explained(error)[1]}; {go_on}") from None
-    for row in result.get("table", []):
-        print("  ".join(f"{name}: {_brief(value)}" for name, value in row.items()))
-    print(f"report: {folder.path / 'report.html'}")
+    _tell(folder, result, as_json)
 
 
-def _start(settings: RunSettings) -> None:
-    (command,) = (name for name, (kind, _) in COMMANDS.items() if type(settings) is kind)
+def _start(command: str, settings: RunSettings) -> None:
     settings.check()
     values = settings_to_json(settings)
     sources = [values.get(name) for name in SOURCES]
@@ -120,33 +135,42 @@ def _start(settings: RunSettings) -> None:
             )
     with _alone(settings.out, lambda: RunFolder.create(settings.out, command, values, settings.overwrite)) as folder:
         try:
-            _execute(command, settings_from_json(type(settings), values, folder.path), folder)
+            _execute(command, settings_from_json(type(settings), values, folder.path), folder, settings.json)
         except InputError:
             if not folder.started:  # nothing was done yet: the same command with better input can use the folder
                 folder.discard()
             raise
 
 
-def _resume(path: Path) -> None:
+def _resume(asked: ResumeSettings) -> None:
+    path = asked.run
     folder = RunFolder(path)
     if folder.result is not None:
-        print(f"{path}: this run is finished; report: {path / 'report.html'}")
+        if not asked.json:
+            print(f"{path}: this run is finished")
+        _tell(folder, folder.result, asked.json)
         return
     command = folder.config["command"]
     if command not in COMMANDS:
         raise InputError(f"{path / 'config.json'}: unknown command {command!r}; written by another version of abpnet")
     settings = folder.config["settings"]
     with _alone(path, folder.hold) as own:
-        _execute(command, settings_from_json(COMMANDS[command][0], settings, own.path), own)
+        _execute(command, settings_from_json(COMMANDS[command][0], settings, own.path), own, asked.json)
 
 
 def _run(arguments: list[str] | None) -> None:
-    kinds: dict[str, Any] = {name: kind for name, (kind, _) in COMMANDS.items()} | {"resume": ResumeSettings}
-    settings: Any = tyro.extras.subcommand_cli_from_dict(kinds, prog="abpnet", description=DESCRIPTION, args=arguments)
-    if isinstance(settings, ResumeSettings):
-        _resume(settings.run)
+    kinds: dict[str, type[Any]] = {name: kind for name, (kind, _) in COMMANDS.items()}
+    kinds |= {name: kind for name, (kind, _) in TOOLS.items()}
+    kinds |= {"resume": ResumeSettings, "completion": CompletionSettings}
+    command, settings = parse(kinds, sys.argv[1:] if arguments is None else arguments)
+    if command in COMMANDS:
+        _start(command, settings)
+    elif command in TOOLS:
+        TOOLS[command][1](settings)
+    elif command == "resume":
+        _resume(settings)
     else:
-        _start(settings)
+        print_completion(kinds, settings.shell)
 
 
 def _explained(error: BaseException) -> tuple[int, object]:

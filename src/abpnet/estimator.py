@@ -7,21 +7,18 @@ import warnings
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import torch
-from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin
 from sklearn.utils import Tags
-from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
-from abpnet import patches, saving
+from abpnet import patches
 from abpnet.arrays import factors_of, seed_of, signal_shape
 from abpnet.beginning import begin
 from abpnet.disk import Rows
 from abpnet.emissions import ADDITIVE, Emission
-from abpnet.errors import InputError
 from abpnet.estimator_settings import (
     NON_NEGATIVE,
     check_settings,
@@ -45,8 +42,10 @@ from abpnet.priors import Prior
 from abpnet.recipes import Recipe
 from abpnet.residuals import ResidualField
 from abpnet.short_chains import noise_for
+from abpnet.stored import StoredNetwork
+from abpnet.trackers import check_tracker, track
 from abpnet.validation import validated
-from abpnet.values import check_flag, named, shown
+from abpnet.values import check_flag
 
 __all__ = ["GeneratorNetwork"]
 
@@ -56,7 +55,7 @@ MOST_CHAINS_REGRESSED = 2000
 MOST_IMAGES_IN_PATCHES = 400
 
 
-class GeneratorNetwork(FittedNetwork, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class GeneratorNetwork(FittedNetwork, StoredNetwork, ClassNamePrefixFeaturesOutMixin, BaseEstimator):
     """A generator network learned by alternating back-propagation from complete, incomplete or indirect data.
 
     `y = A(f(z; W)) + e`, `z ~ N(0, I)`, `e ~ N(0, noise_std^2)` (Han, Lu, Zhu and Wu, AAAI 2017). Arrays and tensors
@@ -124,27 +123,33 @@ class GeneratorNetwork(FittedNetwork, ClassNamePrefixFeaturesOutMixin, Transform
 
     # ---- learning ----
 
-    def fit(self, X: Any, y: Any = None, *, observation: Any = None, start: Any = None) -> GeneratorNetwork:
+    def fit(
+        self, X: Any, y: Any = None, *, observation: Any = None, start: Any = None, tracker: Any = None
+    ) -> GeneratorNetwork:
         """Learn from (n, *shape) signals in [-1, 1], NaN = missing; or from measurements of them.
 
         Ctrl-C ends learning after the current iteration and keeps what was learned; in the first one it stops at once.
 
         Args:
             X: Signals; vectors (n, D) may have any scale. With an `observation`: the measurements. A memory-mapped
-                array (`np.load(path, mmap_mode="r")`) stays on disk, and so do the chains: n is bounded by disk.
+                array (`np.load(path, mmap_mode="r")`) stays on disk, and so do the chains: n is bounded by disk. Or a
+                dataset of PyTorch or Hugging Face, see `data.stack_dataset`.
             y: Ignored.
             observation: How X came about: `Mask`, `Projection`, or any object with A(x) or forward(x).
             start: (n, *latent_shape) where the chains start; as the recipe says by default.
+            tracker: Told the figures of each pass: TensorBoard's SummaryWriter, or any object with
+                `log(dict, step=...)`, such as a run of wandb.
 
         Raises:
             ValueError: If X or a setting cannot be used.
         """
         check_flag("verbose", self.verbose)
+        check_tracker(tracker)
         with (
             delay_interruption() as interruption,
             closing(self.iterations(X, observation, start=start)) as iterations,
         ):
-            shown: Iterator[Iteration] = iterations
+            shown: Iterator[Iteration] = iterations if tracker is None else track(iterations, tracker)
             if self.verbose:
                 from abpnet.progress import show_progress
 
@@ -234,40 +239,6 @@ class GeneratorNetwork(FittedNetwork, ClassNamePrefixFeaturesOutMixin, Transform
         observed = torch.ones(1, 1, *images.shape[2:], dtype=torch.bool) if observed is None else observed
         signal = self._decode(torch.from_numpy(self.latents_)[rows])
         return patches.fit(images, patches.pixels_of(observed, images.shape), signal, generator)
-
-    # ---- files ----
-
-    def save(self, folder: str | Path) -> None:
-        """Write weights (safetensors) and settings (JSON) into a folder, complete or not at all; no pickle.
-
-        Args:
-            folder: Created, or replaced if a saved estimator is there.
-
-        Raises:
-            ValueError: If something else is there.
-        """
-        check_is_fitted(self)
-        with named("folder"):
-            path = Path(folder)
-        saving.save(self, path)
-
-    @classmethod
-    def load(cls, folder: str | Path, network: nn.Module | None = None, device: str = "auto") -> GeneratorNetwork:
-        """Read what `save` wrote.
-
-        Args:
-            folder: The folder.
-            network: A module of the caller's own, if the estimator was fitted with one; its weights are replaced.
-            device: Where it is to compute, whatever the machine it was learned on had.
-
-        Raises:
-            ValueError: If the folder is absent, damaged or of another version, or needs a network.
-        """
-        with named("folder"):
-            path = Path(folder)
-        if not isinstance(network, nn.Module | None):
-            raise InputError(f"network must be a torch.nn.Module, got {shown(network)}")
-        return saving.load(cls, path, network, device)
 
     # ---- checks ----
 

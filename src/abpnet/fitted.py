@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from sklearn.base import TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
@@ -46,7 +47,7 @@ CALIBRATION_DRAWS, SCALES = 39, (0.01, 19.9)
 EXPLAINED_AT_ONCE = 8 * BATCH
 
 
-class FittedNetwork:
+class FittedNetwork(TransformerMixin):
     """The half of `GeneratorNetwork` that needs it fitted; attributes as there."""
 
     random_state: Any

@@ -33,7 +33,7 @@ CHECKPOINT, REPLACED, LOCK = "checkpoint-", ".replaced", ".lock"
 KEPT_CHECKPOINTS = 2
 # What config.json says that a checkpoint goes with; a run may move to another folder or device, or learn longer.
 IDENTITY = ("command", "settings", "recipe", "precision", "data")
-FREE_SETTINGS = ("out", "device", "overwrite", "max_iter", "max_seconds")
+FREE_SETTINGS = ("out", "device", "overwrite", "max_iter", "max_seconds", "json", "settings_file", "tensorboard")
 
 
 def _entries(path: Path) -> list[Path]:

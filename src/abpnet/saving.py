@@ -28,8 +28,13 @@ __all__ = ["load", "save"]
 FORMAT = 2
 
 
-def save(estimator: Any, folder: Path) -> None:
+def save(estimator: Any, folder: Path, with_chains: bool = True) -> None:
     """Write a fitted estimator, complete or not at all; an earlier one of that name is replaced.
+
+    Args:
+        estimator: What is written.
+        folder: Where.
+        with_chains: Whether `latents_`, which tell about the training examples, are; else there are none of them.
 
     Raises:
         InputError: If something else stands there, or the prior or the emission is a class of the caller's own.
@@ -39,7 +44,7 @@ def save(estimator: Any, folder: Path) -> None:
     model = estimator.model_
     tensors = {f"network.{name}": tensor for name, tensor in model.network.state_dict().items()}
     tensors |= {f"prior.{name}": tensor for name, tensor in state(model.prior).items()}
-    tensors["latents"] = torch.from_numpy(estimator.latents_)
+    tensors["latents"] = torch.from_numpy(estimator.latents_ if with_chains else estimator.latents_[:0])
     if estimator.linear_start_ is not None:
         tensors |= {f"linear.{name}": tensor for name, tensor in estimator.linear_start_._asdict().items()}
     if estimator.residuals_ is not None:

@@ -12,6 +12,7 @@ from sklearn.utils.validation import validate_data
 from torch import Tensor
 
 from abpnet.arrays import check_measurements, check_range, check_size, converter, smallest_noise, without_hidden
+from abpnet.data.datasets import is_dataset, stack_dataset
 from abpnet.disk import Rows, RowsOnDisk, is_on_disk
 from abpnet.emissions import ADDITIVE, check_data
 from abpnet.errors import InputError
@@ -76,7 +77,7 @@ def validated(
 
     Args:
         estimator: A `GeneratorNetwork`.
-        X: (n, *measured), NaN = missing.
+        X: (n, *measured), NaN = missing, or a dataset of them, see `data.stack_dataset`.
         observation: How X came about, as for `as_observation`.
         name: Of the argument.
         reset: Whether to learn from X; otherwise X has to fit what was learned.
@@ -85,6 +86,7 @@ def validated(
     Raises:
         ValueError: If X cannot be used.
     """
+    X = stack_dataset(X) if is_dataset(X) else X
     convert, observation = converter(X), as_observation(observation)
     if may_stay_on_disk and is_on_disk(X):
         rows = RowsOnDisk(X, observation, lambda some, seen: _checked(estimator, name, some, seen, reset))

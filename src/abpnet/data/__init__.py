@@ -4,6 +4,7 @@ Images are (n, channels, height, width), sounds (samples,).
 """
 
 from abpnet.data.builtin import digits, sound_recording, spots, texture_photograph
+from abpnet.data.datasets import stack_dataset
 from abpnet.data.images import load_image, load_images, save_image
 from abpnet.data.limits import Limits
 from abpnet.data.masks import draw_mask, pepper, region
@@ -24,6 +25,7 @@ __all__ = [
     "save_sound",
     "sound_recording",
     "spots",
+    "stack_dataset",
     "texture_photograph",
     "vary",
 ]

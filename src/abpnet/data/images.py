@@ -16,7 +16,7 @@ from abpnet.data.limits import Limits
 from abpnet.data.pictures import SUFFIXES, decode
 from abpnet.errors import InputError
 
-__all__ = ["ImageSet", "SkippedFile", "is_image", "load_image", "load_images", "save_image", "to_uint8"]
+__all__ = ["ImageSet", "SkippedFile", "from_picture", "is_image", "load_image", "load_images", "save_image", "to_uint8"]
 
 Crop = tuple[int, int, int, int]
 FLOAT_BYTES = 4
@@ -97,7 +97,27 @@ def load_image(
         if not (0 <= left < right <= picture.width and 0 <= top < bottom <= picture.height):
             raise InputError(f"{path}: crop {crop} lies outside of the {picture.width} x {picture.height} image")
         picture = picture.crop(crop)
-    picture = _eight_bits(path, picture)
+    return from_picture(path, picture, size=size, limits=limits)
+
+
+def from_picture(
+    name: str | Path, picture: Image.Image, *, size: int | None = None, limits: Limits = Limits()
+) -> np.ndarray:
+    """A decoded picture as an array.
+
+    Args:
+        name: What messages call it.
+        picture: Of Pillow; colours of more than 8 bits are rounded to 8.
+        size: If given, the central square is scaled to this many pixels a side.
+        limits: Of the array.
+
+    Returns:
+        float32 (1 or 3, height, width) in [-1, 1]; NaN where the image is not fully opaque.
+
+    Raises:
+        InputError: If its pixels are no brightness, or it is too large.
+    """
+    picture = _eight_bits(name, picture)
     grey = picture.mode in ("1", "L", "LA", "La")
     transparent = picture.mode.endswith(("A", "a")) or "transparency" in picture.info
     # Premultiplied colours, so that scaling never mixes in the colour of a transparent pixel.
@@ -105,7 +125,7 @@ def load_image(
     if size is not None:
         picture = ImageOps.fit(picture, (size, size), Image.Resampling.LANCZOS)
     n_channels = 1 if grey else 3
-    limits.check_bytes(path, n_channels * picture.width * picture.height * FLOAT_BYTES)
+    limits.check_bytes(name, n_channels * picture.width * picture.height * FLOAT_BYTES)
     whole = np.asarray(picture)
     pixels = np.divide(whole.transpose(2, 0, 1)[:n_channels], np.float32(127.5), order="C")
     pixels -= 1

@@ -36,7 +36,8 @@ from abpnet.tasks.recovery import (
     table_row,
     write_recovery,
 )
-from abpnet.tasks.session import check_number, learn, new_network
+from abpnet.tasks.session import learn, new_network
+from abpnet.tasks.settings import check_number
 from abpnet.whitening import is_pixelwise
 
 __all__ = ["CompleteSettings", "run"]
@@ -73,7 +74,7 @@ class CompleteSettings(ImageSettings):
 
     out: Path = Path("runs/complete")
     """Folder of the run; it must be new or empty."""
-    source: Annotated[str, tyro.conf.Positional]
+    source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="IMAGES|TABLE")]
     """Folder of images (transparent pixels = missing), .npz or .npy file (NaN = missing), builtin:digits, or a table:
     .csv or .parquet file."""
     mask: str = "nan"

@@ -10,7 +10,8 @@ from abpnet import report
 from abpnet.runs import RunFolder
 from abpnet.tasks import complete, texture
 from abpnet.tasks.recovery import OURS
-from abpnet.tasks.session import RunSettings, check_number, reproduction, run_part
+from abpnet.tasks.session import reproduction, run_part
+from abpnet.tasks.settings import RunSettings, check_number
 
 __all__ = ["DemoSettings", "run"]
 

@@ -26,7 +26,8 @@ from abpnet.recipes import DECAY_EXAMPLES, RECIPES, Recipe
 from abpnet.runs import RunFolder
 from abpnet.tasks.reading import skipped_result, skipped_section
 from abpnet.tasks.recovery import MOST_FACTORS, OURS, SHOWN, ImageSettings, read_whole_images
-from abpnet.tasks.session import check_number, curves, learn, load_model, new_network, reproduction, run_part
+from abpnet.tasks.session import curves, learn, load_model, new_network, reproduction, run_part
+from abpnet.tasks.settings import check_number
 
 __all__ = ["EvaluateSettings", "run"]
 
@@ -60,7 +61,7 @@ class EvaluateSettings(ImageSettings):
 
     out: Path = Path("runs/evaluate")
     """Folder of the run; it must be new or empty."""
-    source: Annotated[str, tyro.conf.Positional]
+    source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="IMAGES")]
     """Folder of images, .npz or .npy file, or builtin:digits."""
     latent_dims: tuple[int, ...] = (20, 60, 100, 200)
     """Numbers of latent factors; one model is learned for each."""

@@ -41,9 +41,9 @@ class ExplainSettings(FolderSettings):
       abpnet explain runs/digits builtin:digits --analysis --out runs/analysed
     """
 
-    source: Annotated[str, tyro.conf.Positional]
+    source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """Folder of a finished run, or of a saved model."""
-    input: Annotated[str, tyro.conf.Positional]
+    input: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="IMAGES")]
     """An image file, a folder of images, a .npz or .npy file, or builtin:digits."""
     out: Path = Path("runs/explain")
     """Folder of the results; it must be new or empty."""

@@ -54,7 +54,7 @@ class ObjectsSettings(RecoverySettings):
 
     out: Path = Path("runs/objects")
     """Folder of the run; it must be new or empty."""
-    source: Annotated[str, tyro.conf.Positional]
+    source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="IMAGES")]
     """Folder of images, .npz or .npy file, or builtin:digits. With 2 factors or fewer, the picture is their grid."""
     new_images: int = 0
     """Keep this many images out of learning, to judge samples by; drawn at random. Without, training images judge."""

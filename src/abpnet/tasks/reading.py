@@ -14,7 +14,7 @@ from abpnet.data.limits import Limits
 from abpnet.errors import InputError
 from abpnet.progress import say
 from abpnet.runs import RunFolder
-from abpnet.tasks.session import RunSettings, check_number
+from abpnet.tasks.settings import RunSettings, check_number
 
 __all__ = [
     "FolderSettings",

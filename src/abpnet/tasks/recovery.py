@@ -18,7 +18,8 @@ from abpnet.estimator_settings import SMALLEST_NOISE
 from abpnet.progress import show_stage
 from abpnet.runs import RunFolder
 from abpnet.tasks.reading import FolderSettings, read_image_set
-from abpnet.tasks.session import LearningSettings, check_number, curves, reproduction
+from abpnet.tasks.session import curves, reproduction
+from abpnet.tasks.settings import LearningSettings, check_number
 
 __all__ = [
     "MOST_FACTORS",

@@ -17,7 +17,8 @@ from abpnet.errors import InputError
 from abpnet.estimator import GeneratorNetwork
 from abpnet.networks import SOUND_STRIDE, SoundNetwork
 from abpnet.runs import RunFolder
-from abpnet.tasks.session import RunSettings, check_number, load_model, reproduction
+from abpnet.tasks.session import load_model, reproduction
+from abpnet.tasks.settings import RunSettings, check_number
 
 __all__ = ["SampleSettings", "run"]
 
@@ -37,7 +38,7 @@ class SampleSettings(RunSettings):
       abpnet sample runs/rain -n 2 --seconds 60 --out runs/more-rain
     """
 
-    source: Annotated[str, tyro.conf.Positional]
+    source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """Folder of a finished run, or of a saved model."""
     out: Path = Path("runs/sample")
     """Folder of the results; it must be new or empty."""

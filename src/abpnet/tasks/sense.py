@@ -34,7 +34,8 @@ from abpnet.tasks.recovery import (
     table_row,
     write_recovery,
 )
-from abpnet.tasks.session import check_number, learn, new_network
+from abpnet.tasks.session import learn, new_network
+from abpnet.tasks.settings import check_number
 
 __all__ = ["SenseSettings", "make_operator", "run"]
 
@@ -62,7 +63,7 @@ class SenseSettings(RecoverySettings):
 
     out: Path = Path("runs/sense")
     """Folder of the run; it must be new or empty."""
-    source: Annotated[str, tyro.conf.Positional]
+    source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="IMAGES")]
     """Folder of images, .npz or .npy file, or builtin:digits; they are measured, and then only scored against."""
     operator: str = "projections"
     """How images are measured: projections (white noise, a stored matrix), fourier (random projections for large

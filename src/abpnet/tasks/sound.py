@@ -26,7 +26,8 @@ from abpnet.runs import RunFolder
 from abpnet.sound_distance import mean_distance, measure
 from abpnet.sound_statistics import LEAST_SAMPLES, SoundStatistics
 from abpnet.tasks.reading import ReadingSettings
-from abpnet.tasks.session import LearningSettings, check_number, curves, learn, new_network, reproduction
+from abpnet.tasks.session import curves, learn, new_network, reproduction
+from abpnet.tasks.settings import LearningSettings, check_number
 
 __all__ = ["SoundSettings", "run"]
 
@@ -48,7 +49,7 @@ class SoundSettings(ReadingSettings, LearningSettings):
       abpnet sound builtin:crackle --max-seconds 60 --out runs/crackle
     """
 
-    source: Annotated[str, tyro.conf.Positional]
+    source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RECORDING")]
     """Sound file (WAV, FLAC, OGG, MP3, ...), or builtin:chirps, builtin:crackle, builtin:rain."""
     out: Path = Path("runs/sound")
     """Folder of the run; it must be new or empty."""

@@ -12,7 +12,8 @@ from abpnet import figures, metrics, report
 from abpnet.data.videos import Clip, save_gif, save_mp4
 from abpnet.runs import RunFolder
 from abpnet.tasks.reading import skipped_result, skipped_section
-from abpnet.tasks.session import LearningSettings, curves, reproduction
+from abpnet.tasks.session import curves, reproduction
+from abpnet.tasks.settings import LearningSettings
 from abpnet.temporal_statistics import SEGMENT, difference_distance, spectral_distance, temporal_spectrum
 
 __all__ = ["Synthesiser", "compare", "write_synthesis"]

@@ -22,7 +22,8 @@ from abpnet.runs import RunFolder
 from abpnet.tables import TableImputer
 from abpnet.tables.judging import judge
 from abpnet.tasks.reading import ReadingSettings
-from abpnet.tasks.session import LearningSettings, check_number, curves, first_of, logged, reproduction
+from abpnet.tasks.session import curves, first_of, logged, reproduction
+from abpnet.tasks.settings import LearningSettings, check_number
 
 __all__ = ["TableSettings", "run", "settings_of_table"]
 

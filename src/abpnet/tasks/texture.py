@@ -28,7 +28,8 @@ from abpnet.progress import show_stage
 from abpnet.recipes import RECIPES, Recipe
 from abpnet.runs import RunFolder
 from abpnet.tasks.reading import PictureSettings
-from abpnet.tasks.session import LearningSettings, check_number, curves, learn, new_network, reproduction
+from abpnet.tasks.session import curves, learn, new_network, reproduction
+from abpnet.tasks.settings import LearningSettings, check_number
 from abpnet.texture_distance import mean_distance
 from abpnet.texture_statistics import TextureStatistics
 
@@ -60,7 +61,7 @@ class TextureSettings(PictureSettings, LearningSettings):
       abpnet texture builtin:gravel --tile --max-seconds 90 --out runs/gravel
     """
 
-    source: Annotated[str, tyro.conf.Positional]
+    source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="IMAGE")]
     """Image file, or builtin:brick, builtin:grass, builtin:gravel."""
     out: Path = Path("runs/texture")
     """Folder of the run; it must be new or empty."""

@@ -22,7 +22,8 @@ from abpnet.priors import Motion, Recurrence
 from abpnet.progress import show_stage
 from abpnet.runs import RunFolder
 from abpnet.tasks.reading import FolderSettings, note_files
-from abpnet.tasks.session import LearningSettings, check_number, learn, load_model, new_network, run_part
+from abpnet.tasks.session import learn, load_model, new_network, run_part
+from abpnet.tasks.settings import LearningSettings, check_number
 from abpnet.tasks.synthesis import Synthesiser, write_synthesis
 
 __all__ = ["VideoSettings", "run"]
@@ -48,7 +49,7 @@ class VideoSettings(FolderSettings, LearningSettings):
       abpnet video sea.mp4 --motion joint --transition recurrent --out runs/sea-recurrent
     """
 
-    source: Annotated[str, tyro.conf.Positional]
+    source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="CLIP")]
     """Video that PyAV reads (MP4, GIF, AVI ...), folder of frames, .npz or .npy file, or builtin:waves."""
     out: Path = Path("runs/video")
     """Folder of the run; it must be new or empty."""
