@@ -1,5 +1,6 @@
 """What the words of a command line, and settings files beneath them, come to."""
 
+import dataclasses
 import json
 import subprocess
 
@@ -9,7 +10,9 @@ import abpnet
 from abpnet.arguments import parse
 from abpnet.errors import InputError
 from abpnet.tasks.complete import CompleteSettings
+from abpnet.tasks.evaluate import EvaluateSettings
 from abpnet.tasks.explain import ExplainSettings
+from abpnet.tasks.settings import as_toml
 from commands import COMPLETE, run
 
 KINDS = {"complete": CompleteSettings, "explain": ExplainSettings}
@@ -36,6 +39,22 @@ def test_options_come_before_the_file_and_the_file_before_defaults(settings_file
     assert settings.draws == CompleteSettings(source="photos").draws
     _, settings = parse(KINDS, ["complete", "others", f"--settings-file={path}", "--no-mirror"])
     assert (settings.source, settings.mirror) == ("others", False)
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("complete", ['zwölf "photos"\n', "--mirror", "--max-seconds", "1e-5", "--kinds", "a=count", "b=grade"]),
+        ("evaluate", ["photos", "--latent-dims", "5", "7", "--crop", "1", "2", "3", "4", "--no-baselines"]),
+        ("explain", ["runs/a", "damaged.png", "--analysis", "--seed", "3"]),
+    ],
+)
+def test_settings_of_a_report_are_those_of_the_run(command, words, settings_file):
+    kinds = KINDS | {"evaluate": EvaluateSettings}
+    _, settings = parse(kinds, [command, *words, "--out", "elsewhere", "--json"])
+    _, again = parse(kinds, [command, "--settings-file", str(settings_file(as_toml(settings)))])
+    same = {"out": settings.out, "json": True, "settings_file": None}
+    assert dataclasses.replace(again, **same) == settings
 
 
 def test_of_two_positional_settings_a_file_may_have_one(settings_file, capsys):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-__all__ = ["audio", "paragraph", "picture", "preformatted", "table", "write_report"]
+__all__ = ["audio", "folded", "paragraph", "picture", "preformatted", "table", "write_report"]
 
 # Bytes of a sound that still goes into the page.
 LARGEST_AUDIO = 4_000_000
@@ -23,9 +23,11 @@ img.pixels { image-rendering: pixelated; }
 table { border-collapse: collapse; } th, td { padding: .2rem .8rem; text-align: right; border-bottom: 1px solid #ddd; }
 th:first-child, td:first-child { text-align: left; } tr.ours { font-weight: 600; }
 .scroll { overflow-x: auto; } pre { background: #f4f4f4; padding: .6rem; overflow-x: auto; font-size: .85rem; }
+summary { cursor: pointer; }
+@media (max-width: 45rem) { img { max-width: max(100%, 42rem); } th, td { padding: .2rem .4rem; } }
 @media (prefers-color-scheme: dark) { body { color: #ddd; background: #181818; } th, td { border-color: #444; }
 figcaption { color: #aaa; } pre { background: #242424; } }
-@media print { body { max-width: none; } figure, table { break-inside: avoid; } }
+@media print { body { max-width: none; padding: 0; } img { max-width: 100%; } figure, table { break-inside: avoid; } }
 """
 
 
@@ -37,6 +39,11 @@ def paragraph(text: str) -> str:
 def preformatted(text: str) -> str:
     """Plain text in lines as they are."""
     return f"<pre>{escape(text)}</pre>"
+
+
+def folded(title: str, part: str) -> str:
+    """A part that is shown once its title is clicked."""
+    return f"<details><summary>{escape(title)}</summary>{part}</details>"
 
 
 def picture(path: Path, caption: str, pixelated: bool = False) -> str:

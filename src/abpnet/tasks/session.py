@@ -21,7 +21,7 @@ from abpnet.progress import show_progress
 from abpnet.recipes import RECIPES, Recipe
 from abpnet.runs import RunFolder
 from abpnet.tables import TableImputer
-from abpnet.tasks.settings import LearningSettings, RunSettings, command_line, settings_to_json
+from abpnet.tasks.settings import LearningSettings, RunSettings, as_toml, command_line, settings_to_json
 from abpnet.trackers import track
 
 __all__ = ["Interrupted", "learn", "logged"]
@@ -235,11 +235,15 @@ def curves(run: RunFolder) -> list[str]:
 
 def reproduction(settings: RunSettings, run: RunFolder) -> list[str]:
     """Parts of the report: the command that gives the same again, and the versions it had."""
-    lines = [command_line(settings, run.config["command"])]
-    lines += [f"{name} {version}" for name, version in run.config["versions"].items()]
+    command = run.config["command"]
+    lines = [command_line(settings, command)]
+    lines.append(", ".join(f"{name} {version}" for name, version in run.config["versions"].items()))
     if "precision" in run.config:
-        lines.append(", ".join(f"{name} {value}" for name, value in run.config["precision"].items()))
-    return [report.preformatted("\n".join(lines))]
+        tried = run.config["precision"].get("speedup")
+        told = "" if tried is None else f"; bfloat16 was {tried:.2g} times as fast in a trial"
+        lines.append(f"computed in {run.config['precision']['precision']}{told}")
+    title = f"All settings, as abpnet {command} --settings-file takes them"
+    return [report.preformatted("\n".join(lines)), report.folded(title, report.preformatted(as_toml(settings)))]
 
 
 def load_model(path: Path, device: str) -> GeneratorNetwork:

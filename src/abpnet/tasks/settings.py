@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import shlex
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -20,6 +21,7 @@ __all__ = [
     "SOURCES",
     "LearningSettings",
     "RunSettings",
+    "as_toml",
     "check_number",
     "command_line",
     "settings_from_json",
@@ -28,6 +30,7 @@ __all__ = [
 
 # Settings that may name a file or folder, or something built in.
 SOURCES = ("source", "also", "new_source", "input", "runs")
+POSITIONAL = ("source", "input")
 # Settings that change nothing about the result.
 UNTOLD = ("overwrite", "json", "settings_file", "tensorboard")
 
@@ -158,14 +161,22 @@ def settings_from_json(kind: type[Any], values: dict[str, Any], path: Path) -> A
     return settings
 
 
+def as_toml(settings: RunSettings) -> str:
+    """All settings that have a value as lines of a settings file, but for where the run is."""
+    lines = [
+        f"{name.replace('_', '-')} = {json.dumps(value, ensure_ascii=False)}"  # plain values are written alike in both
+        for name, value in settings_to_json(settings).items()
+        if value is not None and name not in (*UNTOLD, "out")
+    ]
+    return "\n".join(lines)
+
+
 def command_line(settings: RunSettings, command: str) -> str:
     """The command with all settings that are not its defaults."""
-    words = ["abpnet", command]
+    words = ["abpnet", command, *(getattr(settings, name) for name in POSITIONAL if hasattr(settings, name))]
     for field in dataclasses.fields(settings):
         value, option = getattr(settings, field.name), f"--{field.name.replace('_', '-')}"
-        if field.name in ("source", "input"):
-            words.append(value)
-        elif value == field.default or field.name in UNTOLD:
+        if field.name in POSITIONAL or value == field.default or field.name in UNTOLD:
             continue
         elif isinstance(value, bool):
             words.append(option if value else option.replace("--", "--no-", 1))
