@@ -23,7 +23,7 @@ def main(
     source: str = "builtin:waves",
     size: int = 32,
     latent_dim: int = 6,
-    seconds: float = 20.0,
+    seconds: float | None = 20.0,
     n_frames: int = 240,
     max_iter: int = 2000,
     out: str | None = None,
@@ -58,6 +58,7 @@ if __name__ == "__main__":
     parser.add_argument("source", nargs="?", default="builtin:waves", help="video, folder of frames or array")
     parser.add_argument("--size", type=int, default=32)
     parser.add_argument("--latent-dim", type=int, default=6)
+    parser.add_argument("--max-iter", type=int, default=2000, help="passes of learning at most")
     parser.add_argument("--seconds", type=float, default=20.0, help="of learning")
     parser.add_argument("--frames", type=int, default=240, dest="n_frames")
     parser.add_argument("--out", default="dynamic_texture.gif", help="GIF file to write")

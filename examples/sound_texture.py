@@ -22,7 +22,7 @@ RATE = 11025
 
 def main(
     max_iter: int = 1000,
-    max_seconds: float = 25.0,
+    max_seconds: float | None = 25.0,
     width: int = 24,
     rate: int = RATE,
     out: Path | None = None,
@@ -57,6 +57,7 @@ def main(
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--max-iter", type=int, default=1000, help="passes of learning at most")
     parser.add_argument("--max-seconds", type=float, default=25.0)
     parser.add_argument("--width", type=int, default=24)
     parser.add_argument("--out", type=Path)

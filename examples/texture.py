@@ -24,7 +24,7 @@ from abpnet.texture_statistics import TextureStatistics
 
 def main(
     max_iter: int = 2000,
-    max_seconds: float = 30.0,
+    max_seconds: float | None = 30.0,
     side: int = 192,
     out: Path | None = None,
     picture: Path | None = None,
@@ -62,6 +62,7 @@ def main(
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--max-iter", type=int, default=2000, help="passes of learning at most")
     parser.add_argument("--max-seconds", type=float, default=30.0)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--picture", type=Path, help="PNG file of photograph, syntheses and noise to write")

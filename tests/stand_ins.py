@@ -1,5 +1,6 @@
 """Small stand-ins for the files that the documentation names as the reader's own."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,6 @@ MAKERS = {
 
 def lay_out(words):
     """Make those that a command names and that are not there."""
-    for name in {Path(word).name for word in words} & MAKERS.keys():
-        if not Path(name).exists():
-            MAKERS[name](Path(name))
+    for name, make in MAKERS.items():
+        if re.search(rf"(?<![\w/]){re.escape(name)}\b", " ".join(words)) and not Path(name).exists():
+            make(Path(name))

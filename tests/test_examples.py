@@ -97,5 +97,5 @@ def test_analysis(tmp_path):
 def test_posterior(tmp_path):
     deviations = main_of("posterior.py", N_CHAINS=40)(n_steps=5, out=str(tmp_path / "posterior.png"))
     whole, pixels, projections = deviations.values()
-    assert whole < 0.5 * projections < projections < pixels < 1, "the more is known, the narrower"
+    assert whole < 0.8 * projections < 0.64 * pixels < 0.5, "the more is known, the narrower"
     assert (tmp_path / "posterior.png").is_file()
