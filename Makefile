@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 
 DATA ?= ../shared/data
 
-.PHONY: help demo test lint fuzz bench results docs release clean
+.PHONY: help demo test lint fuzz bench results docs gallery release clean
 
 help:
 	@echo "make demo   learn from damaged digits and from one texture, write a report (about 5 minutes)"
@@ -16,6 +16,7 @@ help:
 	@echo "make bench  measure the cost of one Langevin step"
 	@echo "make results  make the tables of docs/results.md again, from the data in DATA=$(DATA) (hours)"
 	@echo "make docs   build the documentation"
+	@echo "make gallery  make the pictures of the gallery and the tutorials again (about half an hour)"
 	@echo "make release  build the wheel, check it, and run its demonstration in an environment that has nothing else"
 
 # torch is installed by name and version first: later packages then find their requirement met.
@@ -53,6 +54,10 @@ results: $(READY)
 docs: $(READY)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[docs]"
 	$(BIN)/sphinx-build -W --keep-going docs docs/_build
+
+gallery: $(READY)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[tables]"
+	OMP_NUM_THREADS=1 $(BIN)/python docs/make_gallery.py
 
 release: $(READY)
 	rm -rf dist build/bare build/empty

@@ -5,6 +5,7 @@ python examples/dynamic_texture.py waterfall.mp4 --size 64 --latent-dim 20 --sec
 """
 
 import argparse
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ import abpnet
 from abpnet.baselines.linear_dynamics import fit_linear_dynamics
 from abpnet.data.videos import load_clip, save_gif
 from abpnet.dynamics import stationary_autoregression
+from abpnet.figures import rows_of_images, save_picture
 from abpnet.networks import FrameNetwork
 from abpnet.temporal_statistics import difference_distance, spectral_distance
 
@@ -21,10 +23,11 @@ def main(
     source: str = "builtin:waves",
     size: int = 32,
     latent_dim: int = 6,
-    seconds: float = 20.0,
+    seconds: float | None = 20.0,
     n_frames: int = 240,
     max_iter: int = 2000,
     out: str | None = None,
+    picture: Path | None = None,
 ) -> dict[str, tuple[float, float]]:
     clip = load_clip(source, size=size, limit=240)
     with torch.device("meta"):
@@ -44,6 +47,9 @@ def main(
         )
     if out is not None:
         save_gif(out, ours, clip.frame_rate)
+    if picture is not None:
+        rows = {"clip": clip.frames, "abpnet": ours, "linear dynamic system": linear}
+        save_picture(picture, rows_of_images({name: row[60:120:5].clip(-1, 1) for name, row in rows.items()}, 2))
     return scores
 
 
@@ -52,7 +58,9 @@ if __name__ == "__main__":
     parser.add_argument("source", nargs="?", default="builtin:waves", help="video, folder of frames or array")
     parser.add_argument("--size", type=int, default=32)
     parser.add_argument("--latent-dim", type=int, default=6)
+    parser.add_argument("--max-iter", type=int, default=2000, help="passes of learning at most")
     parser.add_argument("--seconds", type=float, default=20.0, help="of learning")
     parser.add_argument("--frames", type=int, default=240, dest="n_frames")
     parser.add_argument("--out", default="dynamic_texture.gif", help="GIF file to write")
+    parser.add_argument("--picture", type=Path, help="PNG file of some frames to write")
     main(**vars(parser.parse_args()))

@@ -154,7 +154,7 @@ RECIPES = {
         average_decay=0.0,
         learn_noise=False,
     ),
-    # Chains are warm, so time is better spent on many small updates than on many Langevin steps (docs/method.md).
+    # Chains are warm, so time is better spent on many small updates than on many Langevin steps (docs/defaults.md).
     "default": Recipe(
         step_size=1.0,
         n_steps=2,

@@ -1,0 +1,94 @@
+"""Makes the pictures of the gallery and the tutorials again: runs the examples, and the pages as they stand there.
+
+python docs/make_gallery.py                        # about half an hour
+python docs/make_gallery.py --only gallery/sound.png tutorials/images.png
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import runpy
+import sys
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+DOCS = Path(__file__).parent
+EXAMPLES = DOCS.parent / "examples"
+# Colours of a picture: a palette of so many takes a third of the room.
+COLOURS = 64
+# Example of each picture of the gallery, and its settings where they are not those of the example: passes instead of
+# seconds, so that a busy machine makes the same pictures.
+GALLERY: dict[str, tuple[str, dict[str, Any]]] = {
+    "texture": ("texture", {"max_iter": 40, "max_seconds": None}),
+    "sound": ("sound_texture", {"max_iter": 50, "max_seconds": None}),
+    "objects": ("objects", {}),
+    "video": ("dynamic_texture", {"max_iter": 60, "seconds": None}),
+    "incomplete": ("incomplete_digits", {}),
+    "indirect": ("random_projections", {}),
+    "evaluation": ("model_evaluation", {}),
+}
+# What a page leaves in the folder where it is run, for each picture of the tutorials.
+TUTORIALS = {
+    "images": "runs/photos/training images.png",
+    "texture": "texture.png",
+    "sound": "runs/drops/sounds.png",
+    "video": "runs/fire/frames.png",
+    "projections": "projections.png",
+    "table": "table.png",
+    "decoder": "decoder.png",
+    "machines": "runs/new-digits/samples.png",
+}
+
+
+def keep(picture: Path, kept: Path) -> None:
+    """The picture with few colours."""
+    kept.parent.mkdir(exist_ok=True)
+    whole = Image.open(picture).convert("RGB")
+    whole.quantize(COLOURS, dither=Image.Dither.NONE).save(kept, optimize=True)
+    print(f"{kept.relative_to(DOCS)}: {kept.stat().st_size / 1000:.0f} kB", flush=True)
+
+
+def run_example(name: str, settings: dict[str, Any], folder: Path) -> Path:
+    """Its picture."""
+    runpy.run_path(str(EXAMPLES / f"{name}.py"))["main"](**settings, picture=folder / "picture.png")
+    return folder / "picture.png"
+
+
+def run_tutorial(name: str, folder: Path) -> Path:
+    """What the page leaves."""
+    from pages import call, run_page
+
+    os.chdir(folder)
+    run_page(DOCS / "tutorials" / f"{name}.md", call)
+    return folder / TUTORIALS[name]
+
+
+def run_posterior(folder: Path) -> Path:
+    """The picture of the method."""
+    runpy.run_path(str(EXAMPLES / "posterior.py"))["main"](out=str(folder / "picture.png"))
+    return folder / "picture.png"
+
+
+def pictures() -> dict[Path, Callable[[Path], Path]]:
+    """What makes each picture in a folder of its own."""
+    made: dict[Path, Callable[[Path], Path]] = {Path("posterior.png"): run_posterior}
+    made |= {Path("gallery") / f"{name}.png": partial(run_example, *example) for name, example in GALLERY.items()}
+    made |= {Path("tutorials") / f"{name}.png": partial(run_tutorial, name) for name in TUTORIALS}
+    return made
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", help="such as gallery/sound.png")
+    chosen = parser.parse_args().only or [str(path) for path in pictures()]
+    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    for path, make in pictures().items():
+        if str(path) in chosen:
+            with tempfile.TemporaryDirectory() as folder:
+                keep(make(Path(folder)), DOCS / path)
