@@ -25,6 +25,7 @@ from abpnet.progress import say
 from abpnet.runs import LOCK, REPLACED, RunFolder
 from abpnet.tasks import complete, demo, evaluate, explain, objects, sample, sense, sound, texture, video
 from abpnet.tasks.session import SOURCES, Interrupted, RunSettings, settings_from_json, settings_to_json
+from abpnet.web.server import ServeSettings, serve
 
 __all__ = ["main"]
 
@@ -141,10 +142,13 @@ def _resume(path: Path) -> None:
 
 
 def _run(arguments: list[str] | None) -> None:
-    kinds: dict[str, Any] = {name: kind for name, (kind, _) in COMMANDS.items()} | {"resume": ResumeSettings}
+    kinds: dict[str, Any] = {name: kind for name, (kind, _) in COMMANDS.items()}
+    kinds |= {"resume": ResumeSettings, "serve": ServeSettings}
     settings: Any = tyro.extras.subcommand_cli_from_dict(kinds, prog="abpnet", description=DESCRIPTION, args=arguments)
     if isinstance(settings, ResumeSettings):
         _resume(settings.run)
+    elif isinstance(settings, ServeSettings):
+        serve(settings)
     else:
         _start(settings)
 
