@@ -15,10 +15,12 @@ SECONDS_KEPT = 3600
 STYLE = """
 .pixels img, .pixels canvas { image-rendering: pixelated; }
 .pixels [data-testid="block-label"] { position: static; border: 0; white-space: normal; width: auto; }
-.thumbnails .grid-wrap { height: auto !important; max-height: none !important; }
-.thumbnails .grid-container { grid-template-columns: repeat(auto-fill, minmax(68px, 1fr)) !important; }
-.thumbnails .grid-container { height: auto !important; }
+.thumbnails .grid-wrap { height: auto !important; min-height: 0 !important; max-height: none !important; }
+.thumbnails .grid-container { grid-template-columns: repeat(auto-fill, minmax(64px, 1fr)) !important; }
+.thumbnails .grid-container { grid-template-rows: auto !important; grid-auto-rows: auto !important; }
+.thumbnails .grid-container { height: auto !important; padding-top: 0 !important; }
 .thumbnails .thumbnail-item { aspect-ratio: 1; width: 100%; height: auto; }
+.thumbnails .caption-label { font-size: .65rem; padding: 0 .3rem; }
 .quiet { opacity: .85; font-size: .95rem; }
 table, .gradio-container .table-wrap { font-family: inherit !important; }
 footer { display: none !important; }

@@ -153,7 +153,8 @@ def page(blocks: Any, served: Sequence[ServedRun], run: Any) -> None:
             network = image_network(served[index], WANTED)
             return shown(latent_space.decoded(network, latent_space.along(points, share)[None])[0])
 
-    no_corners: list[Any] = [[], *[gr.update(value=value, visible=False) for value in ([], 0, None, None)]]
+    emptied: list[Any] = [[], 0, None, None]
+    no_corners: list[Any] = [[], *[gr.update(value=value, visible=False) for value in emptied]]
     places, cornered = [here, *sliders, rest], [corners, kept, way, between, square]
     depends = [refusal, whole, grid, *sliders, here, rest, chosen, first, *cornered]
     n_other = len(depends) - 2

@@ -94,8 +94,11 @@ def painting(blocks: Any, served: Sequence[ServedRun], run: Any, limits: Limits)
     at_hand = gallery("Pick a picture", columns=8)
     upload = gr.UploadButton("Upload a picture", size="sm")
     note = hint("")
+    hint("Paint over what is to be repaired, or hide pixels at random:")
     canvas = _canvas(
-        label="Paint over what is to be repaired",
+        label="Picture to paint on",
+        show_label=False,
+        height=CANVAS + 80,
         sources=(),
         transforms=(),
         layers=False,
