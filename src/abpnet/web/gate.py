@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +91,10 @@ class Gate:
                 await _refuse(send, 400, "a file was named that was not uploaded")
                 return
             receive = _again(body, receive)
-        await self._app(scope, receive, _guarded(send, scope["path"] == "/"))
+        from starlette.requests import ClientDisconnect
+
+        with suppress(ClientDisconnect):  # who asked has left
+            await self._app(scope, receive, _guarded(send, scope["path"] == "/"))
 
     def _refused(self, scope: Message, headers: dict[bytes, str]) -> tuple[int, str] | None:
         """Status and reason, if a request is not let through."""

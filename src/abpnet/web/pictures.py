@@ -115,11 +115,12 @@ def _scaled(picture: np.ndarray, height: int, width: int) -> np.ndarray:
     down, right = (picture.shape[1] - scale * height) / 2, (picture.shape[2] - scale * width) / 2
     box = (right, down, right + scale * width, down + scale * height)
 
-    def resized(channel: np.ndarray) -> np.ndarray:
+    def resized(channel: np.ndarray, by: Image.Resampling = Image.Resampling.LANCZOS) -> np.ndarray:
         whole = Image.fromarray(np.ascontiguousarray(channel, np.float32))
-        return np.asarray(whole.resize((width, height), Image.Resampling.LANCZOS, box=box))
+        return np.asarray(whole.resize((width, height), by, box=box))
 
     known = ~np.isnan(picture).any(0)
-    weight = resized(known.astype(np.float32))
+    weight, covered = resized(known), resized(known, Image.Resampling.BOX)
     scaled = np.stack([resized(np.where(known, channel, 0)) for channel in picture])
-    return np.where(weight > KNOWN, np.clip(scaled, -1, 1), np.float32(np.nan))
+    scaled /= np.where(covered > KNOWN, weight, np.nan)
+    return np.clip(scaled, -1, 1)

@@ -9,23 +9,26 @@ from functools import partial
 import numpy as np
 import torch
 from jaxtyping import Float
+from torch import Tensor
 
 from abpnet.emissions import Gaussian
 from abpnet.errors import InputError
 from abpnet.estimator import GeneratorNetwork
-from abpnet.explaining import BATCH, weights_device
+from abpnet.explaining import BATCH, explain, weights_device
 from abpnet.inference import langevin, precondition
 from abpnet.model import GeneratorModel, frozen_decoder
-from abpnet.observations import Complete, hide_missing
+from abpnet.observations import Complete, Observation, hide_missing
 from abpnet.web.latent_space import decoded
 
 __all__ = ["Repair", "Step", "hidden_error", "repair", "steps"]
 
-N_STEPS, STEP_SIZE = 40, 0.35
+N_STEPS, STEP_SIZE = 50, 1.0
 # The metric of the steps need not be exact; the draws have one of their own.
 SCORES_PER_FACTOR = 2
+# Steps from where these end to the nearest mode, at which chains of draws start.
+N_STEPS_TO_MODE = 100
 # Copies of the picture that are repaired side by side: chains of draws, and for the mean.
-N_DRAWS, N_MEANS, N_SHOWN = 20, 8, 5
+N_DRAWS, N_MEANS, N_SHOWN = 20, 4, 5
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,11 @@ def _check_seen(image: Float[np.ndarray, "c h w"]) -> None:
         raise InputError("nothing is hidden; paint over what is to be repaired, or hide pixels at random")
 
 
+def _observed(network: GeneratorNetwork, image: Float[np.ndarray, "c h w"]) -> tuple[Tensor, Observation]:
+    """The picture as one example, and which of it is seen."""
+    return hide_missing(torch.from_numpy(image.reshape(1, *network.signal_shape_)), Complete())
+
+
 def _noisy(network: GeneratorNetwork) -> GeneratorModel:
     """The model, with the white noise that stands for its residuals where neighbouring ones err alike."""
     model, noise_std = network.model_, network.equivalent_noise_
@@ -95,8 +103,7 @@ def steps(network: GeneratorNetwork, image: Float[np.ndarray, "c h w"], seed: in
     _check_seen(image)
     model, device = _noisy(network), weights_device(network.model_)
     generator = torch.Generator(device).manual_seed(seed)
-    signal = torch.from_numpy(image.reshape(1, *network.signal_shape_))
-    y, observation = hide_missing(signal, Complete())
+    y, observation = _observed(network, image)
     y, observation = y.to(device), observation.to(device)
     decoder = frozen_decoder(model.network, network.precision_["precision"])
     start = model.prior.sample((BATCH, *model.latent_shape), generator).to(device)
@@ -127,11 +134,16 @@ def repair(
         InputError: If nothing is hidden, or everything.
     """
     _check_seen(image)
+    start = None
+    if not network.equivalent_noise_:
+        seen, begin = _observed(network, image), torch.from_numpy(z)
+        precision = network.precision_["precision"]
+        start = explain(network.model_, *seen, begin, precision, N_STEPS_TO_MODE, at_once=1).numpy()
 
     def imputed(n_copies: int, n_imputations: int | None) -> np.ndarray:
         copies = np.broadcast_to(image.reshape(1, *network.signal_shape_), (n_copies, *network.signal_shape_)).copy()
-        start = None if network.equivalent_noise_ else np.repeat(z, n_copies, 0)
-        filled = network.impute(copies, n_imputations, random_state=seed, start=start)
+        starts = None if start is None else np.repeat(start, n_copies, 0)
+        filled = network.impute(copies, n_imputations, random_state=seed, start=starts)
         return filled.reshape(n_copies, *image.shape)
 
     draws = imputed(N_DRAWS, 1)

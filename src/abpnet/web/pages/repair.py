@@ -52,8 +52,9 @@ def page(blocks: Any, served: Sequence[ServedRun], run: Any, limits: Limits) -> 
             start = gr.Button("Repair", variant="primary")
         with gr.Column(scale=1, min_width=300):
             progress = hint("Choose a picture, paint over a part of it, and press Repair.")
-            watched = picture("Inference: f(z), step by step", visible=False)
-            completed = picture("Repaired", visible=False)
+            with gr.Row():
+                watched = picture("Inference: f(z), step by step", visible=False, min_width=220)
+                completed = picture("Repaired", visible=False, min_width=220)
             sure = picture(CERTAINTY, visible=False)
             draws = picture(f"{repairing.N_SHOWN} draws: the picture might as well be any of these", visible=False)
 
