@@ -28,6 +28,7 @@ from abpnet.runs import LOCK, REPLACED, RunFolder
 from abpnet.tasks import complete, demo, evaluate, explain, objects, sample, sense, sharing, sound, texture, video
 from abpnet.tasks.session import Interrupted
 from abpnet.tasks.settings import SOURCES, RunSettings, settings_from_json, settings_to_json
+from abpnet.web.server import ServeSettings, serve
 
 __all__ = ["main"]
 
@@ -49,6 +50,7 @@ COMMANDS: dict[str, tuple[type[RunSettings], Callable[[Any, RunFolder], dict[str
 TOOLS: dict[str, tuple[type[Any], Callable[[Any], None]]] = {
     "export": (sharing.ExportSettings, sharing.export),
     "push": (sharing.PushSettings, sharing.push),
+    "serve": (ServeSettings, serve),
 }
 
 

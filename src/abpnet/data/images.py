@@ -74,14 +74,19 @@ def _eight_bits(path: str | Path, picture: Image.Image) -> Image.Image:
 
 
 def load_image(
-    path: str | Path, *, size: int | None = None, crop: Crop | None = None, limits: Limits = Limits()
+    path: str | Path,
+    *,
+    size: int | tuple[int, int] | None = None,
+    crop: Crop | None = None,
+    limits: Limits = Limits(),
 ) -> np.ndarray:
     """Read one image.
 
     Args:
         path: A PNG, JPEG, TIFF, WebP, GIF, BMP, PPM or PGM file of one picture, whatever its name; colours of more
             than 8 bits are rounded to 8.
-        size: If given, the central square is scaled to this many pixels a side.
+        size: If given, the central square is scaled to this many pixels a side; or the middle of a (width, height)'s
+            proportions to that many pixels.
         crop: If given, the (left, top, right, bottom) pixels cut out first.
         limits: Of what is decoded.
 
@@ -101,14 +106,18 @@ def load_image(
 
 
 def from_picture(
-    name: str | Path, picture: Image.Image, *, size: int | None = None, limits: Limits = Limits()
+    name: str | Path,
+    picture: Image.Image,
+    *,
+    size: int | tuple[int, int] | None = None,
+    limits: Limits = Limits(),
 ) -> np.ndarray:
     """A decoded picture as an array.
 
     Args:
         name: What messages call it.
         picture: Of Pillow; colours of more than 8 bits are rounded to 8.
-        size: If given, the central square is scaled to this many pixels a side.
+        size: As in `load_image`.
         limits: Of the array.
 
     Returns:
@@ -123,7 +132,7 @@ def from_picture(
     # Premultiplied colours, so that scaling never mixes in the colour of a transparent pixel.
     picture = _premultiplied(picture) if transparent else picture.convert("RGB")
     if size is not None:
-        picture = ImageOps.fit(picture, (size, size), Image.Resampling.LANCZOS)
+        picture = ImageOps.fit(picture, (size, size) if isinstance(size, int) else size, Image.Resampling.LANCZOS)
     n_channels = 1 if grey else 3
     limits.check_bytes(name, n_channels * picture.width * picture.height * FLOAT_BYTES)
     whole = np.asarray(picture)

@@ -22,6 +22,7 @@ __all__ = [
     "LearningSettings",
     "RunSettings",
     "as_toml",
+    "check_device",
     "check_number",
     "command_line",
     "settings_from_json",

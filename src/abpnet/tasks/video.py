@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import numpy as np
 import torch
 import tyro
 
@@ -26,9 +27,11 @@ from abpnet.tasks.session import learn, load_model, new_network, run_part
 from abpnet.tasks.settings import LearningSettings, check_number
 from abpnet.tasks.synthesis import Synthesiser, write_synthesis
 
-__all__ = ["VideoSettings", "run"]
+__all__ = ["PATHS", "VideoSettings", "run"]
 
 OURS = "abpnet"
+# Where the run keeps the factors of the frames, from which their motion is learned again.
+PATHS = "paths.npz"
 # Of motion learned together with frames. Residuals of neighbouring pixels err together, so that each tells less than it
 # would by its own size, which leaves the motion nothing to say.
 JOINT_NOISE_STD = 0.1
@@ -224,6 +227,7 @@ def run(settings: VideoSettings, folder: RunFolder) -> dict[str, Any]:
     if clip.names:
         note_files(folder, settings.source, clip.names, clip.skipped)
     texture = _texture(settings, clip, folder)
+    np.savez_compressed(folder.path / PATHS, *texture.paths)
     methods = [Synthesiser(OURS, texture.synthesise, texture.reconstruct(len(clip.frames)), texture.n_parameters)]
     systems = _linear_systems(settings, clip, texture.n_parameters) if settings.baselines else {}
     for name, system in systems.items():

@@ -1,0 +1,1 @@
+"""The pages of the explorer, laid out by Gradio, which is imported where it is used."""

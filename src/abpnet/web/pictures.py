@@ -1,0 +1,126 @@
+"""Pictures for the page and from it: enlarged without smoothing, scaled to what a model knows, maps as colours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from PIL import Image
+
+from abpnet.data.images import load_image, to_uint8
+from abpnet.data.limits import Limits
+from abpnet.data.pictures import decode
+from abpnet.errors import InputError
+from abpnet.figures import HIDDEN_COLOUR
+
+__all__ = ["Fitted", "as_images", "colours", "enlarged", "factor_of", "fit", "map_colours", "read_upload"]
+
+# Small images are enlarged until their longer side has about so many pixels.
+SHOWN_SIDE = 384
+# The longer side that an uploaded picture keeps; more than any model's is of no use.
+KEPT_SIDE = 1024
+# A pixel of a scaled picture is known if so much of what it was made of is.
+KNOWN = 0.999
+
+
+def as_images(signals: Float[np.ndarray, "n *shape"]) -> Float[np.ndarray, "n c h w"]:
+    """Signals of images, (n, h, w) or (n, c, h, w), with their channels."""
+    return signals if signals.ndim == 4 else signals[:, None]
+
+
+def colours(image: Float[np.ndarray, "c h w"]) -> UInt8[np.ndarray, "h w 3"]:
+    """An image in [-1, 1] as a picture; what is not known, NaN, in a colour that no grey image has."""
+    missing = np.isnan(image).any(0)
+    picture = np.broadcast_to(to_uint8(np.nan_to_num(image)), (3, *image.shape[1:])).transpose(1, 2, 0).copy()
+    picture[missing] = HIDDEN_COLOUR
+    return picture
+
+
+def factor_of(size: Sequence[int], side: int = SHOWN_SIDE) -> int:
+    """By how much a picture of this height and width is enlarged, for its longer side to have about `side` pixels."""
+    return max(1, side // max(size))
+
+
+def enlarged(picture: UInt8[np.ndarray, "h w k"], side: int = SHOWN_SIDE) -> UInt8[np.ndarray, "h2 w2 k"]:
+    """The picture with each pixel a square, so that its longer side is about `side`; larger ones as they are."""
+    factor = factor_of(picture.shape[:2], side)
+    return picture.repeat(factor, 0).repeat(factor, 1)
+
+
+def map_colours(values: Float[np.ndarray, "h w"], largest: float) -> UInt8[np.ndarray, "h w 3"]:
+    """A map of values from 0, black, over red and yellow to `largest`, white."""
+    from matplotlib import colormaps
+
+    return (colormaps["inferno"](np.clip(values / largest, 0, 1))[..., :3] * 255).round().astype(np.uint8)
+
+
+def read_upload(path: str | Path, limits: Limits = Limits()) -> Float[np.ndarray, "c h w"]:
+    """An uploaded picture; a large one is scaled down, NaN where it is transparent.
+
+    Args:
+        path: Where it was put; messages say the file's own name.
+        limits: Of what is decoded.
+
+    Raises:
+        InputError: If it is no picture, or too large a one.
+    """
+    path = Path(path)
+    try:
+        width, height = decode(path, limits).size
+        scale = min(1.0, KEPT_SIDE / max(width, height))
+        smaller = max(1, round(width * scale)), max(1, round(height * scale))
+        return load_image(path, size=None if scale == 1 else smaller, limits=limits)
+    except InputError as error:
+        raise InputError(str(error).replace(str(path), path.name)) from None
+
+
+class Fitted(NamedTuple):
+    """A picture as a model can take it.
+
+    Attributes:
+        image: (c, h, w) in [-1, 1], NaN = missing.
+        note: What was done to it; nothing if it fitted.
+    """
+
+    image: np.ndarray
+    note: str
+
+
+def fit(picture: Float[np.ndarray, "c h w"], shape: tuple[int, ...]) -> Fitted:
+    """The middle of a picture at the size and with the channels that a model knows.
+
+    Args:
+        picture: In [-1, 1], NaN = missing.
+        shape: Of the model's signals: (h, w) or (1 or 3, h, w).
+    """
+    channels, height, width = shape if len(shape) == 3 else (1, *shape)
+    notes = []
+    if picture.shape[1:] != (height, width):
+        notes.append(f"resized from {picture.shape[2]} x {picture.shape[1]} to {width} x {height} pixels")
+        picture = _scaled(picture, height, width)
+    if len(picture) == 3 and channels == 1:
+        if (picture != picture[:1]).any():
+            notes.append("colours turned into shades of grey")
+        picture = picture.mean(0, keepdims=True)
+    image = np.ascontiguousarray(np.broadcast_to(picture, (channels, height, width)), np.float32)
+    return Fitted(image, f"The picture was {' and '.join(notes)}: that is what this model knows." if notes else "")
+
+
+def _scaled(picture: np.ndarray, height: int, width: int) -> np.ndarray:
+    """The middle of the picture, scaled; of what is partly missing, nothing is known."""
+    scale = min(picture.shape[1] / height, picture.shape[2] / width)
+    down, right = (picture.shape[1] - scale * height) / 2, (picture.shape[2] - scale * width) / 2
+    box = (right, down, right + scale * width, down + scale * height)
+
+    def resized(channel: np.ndarray, by: Image.Resampling = Image.Resampling.LANCZOS) -> np.ndarray:
+        whole = Image.fromarray(np.ascontiguousarray(channel, np.float32))
+        return np.asarray(whole.resize((width, height), by, box=box))
+
+    known = ~np.isnan(picture).any(0)
+    weight, covered = resized(known), resized(known, Image.Resampling.BOX)
+    scaled = np.stack([resized(np.where(known, channel, 0)) for channel in picture])
+    scaled /= np.where(covered > KNOWN, weight, np.nan)
+    return np.clip(scaled, -1, 1)
