@@ -20,8 +20,8 @@ from PIL import Image
 
 DOCS = Path(__file__).parent
 EXAMPLES = DOCS.parent / "examples"
-# Colours of a picture: a palette of so many takes a third of the room.
-COLOURS = 64
+# Pixels of a side, and bytes.
+WIDEST, LARGEST = 960, 120_000
 # Example of each picture of the gallery, and its settings where they are not those of the example: passes instead of
 # seconds, so that a busy machine makes the same pictures.
 GALLERY: dict[str, tuple[str, dict[str, Any]]] = {
@@ -47,10 +47,14 @@ TUTORIALS = {
 
 
 def keep(picture: Path, kept: Path) -> None:
-    """The picture with few colours."""
+    """The picture with as many colours, 64 at most, as leave it small."""
     kept.parent.mkdir(exist_ok=True)
     whole = Image.open(picture).convert("RGB")
-    whole.quantize(COLOURS, dither=Image.Dither.NONE).save(kept, optimize=True)
+    whole.thumbnail((WIDEST, WIDEST), Image.Resampling.LANCZOS)
+    for colours in (64, 32, 16):
+        whole.quantize(colours, dither=Image.Dither.NONE).save(kept, optimize=True)
+        if kept.stat().st_size < LARGEST:
+            break
     print(f"{kept.relative_to(DOCS)}: {kept.stat().st_size / 1000:.0f} kB", flush=True)
 
 

@@ -22,8 +22,8 @@ def _pictures(n, side, seed=0):
 
 def _folder(path, holes):
     path.mkdir()
-    for index, picture in enumerate(_pictures(8, 32)):
-        opaque = np.full((32, 32, 1), 255, np.uint8)
+    for index, picture in enumerate(_pictures(6, 24)):
+        opaque = np.full((24, 24, 1), 255, np.uint8)
         opaque[3 * index : 3 * index + 4, 4:8] = 0
         Image.fromarray(np.dstack([picture, opaque]) if holes else picture).save(path / f"{index}.png")
 
@@ -43,8 +43,8 @@ def _table(path):
 MAKERS = {
     "photos": lambda path: _folder(path, holes=True),
     "faces": lambda path: _folder(path, holes=False),
-    "another.png": lambda path: Image.fromarray(_pictures(1, 32, seed=1)[0]).save(path),
-    "mask.jpg": lambda path: Image.fromarray(np.eye(32, dtype=np.uint8) * 255).save(path),
+    "another.png": lambda path: Image.fromarray(_pictures(1, 24, seed=1)[0]).save(path),
+    "mask.jpg": lambda path: Image.fromarray(np.eye(24, dtype=np.uint8) * 255).save(path),
     "wall.png": lambda path: _wall(path, 0),
     "wall2.png": lambda path: _wall(path, 1),
     "rain.wav": lambda path: save_sound(path, sound_recording("rain", 1.2, 11025), 11025),
