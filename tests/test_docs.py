@@ -87,9 +87,9 @@ def shortened(search_shortened, monkeypatch):
     """Learning and commands are short; what is written in a block stays as it is."""
     start = cli._start
 
-    def start_shorter(settings):
+    def start_shorter(command, settings):
         settings.check()
-        start(shorter(settings))
+        start(command, shorter(settings))
 
     monkeypatch.setattr(cli, "_start", start_shorter)
     for kind in (abpnet.GeneratorNetwork, abpnet.TableImputer):
@@ -163,7 +163,6 @@ def test_page_runs(page, shortened, tmp_path, monkeypatch):
         damaged, recovered = names["images"], names["recovered"]
         assert np.isfinite(recovered).all()
         assert np.array_equal(recovered[~np.isnan(damaged)], damaged[~np.isnan(damaged)])
-        assert names["draws"].shape == (3, 5, 1, 8, 8)
         assert names["new"].shape == (16, 1, 8, 8)
 
 

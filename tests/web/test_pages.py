@@ -1,5 +1,6 @@
 """The pages in a browser, headless: what is clicked, painted and uploaded, and what comes of it."""
 
+import importlib.util
 import io
 import json
 import os
@@ -20,7 +21,8 @@ from abpnet.web import latent_space
 from abpnet.web.pages.parts import shown
 from abpnet.web.served import find_runs
 
-pytest.importorskip("gradio", reason="gradio is not installed: pip install 'abpnet[web]'")
+if importlib.util.find_spec("gradio") is None:
+    pytest.skip("gradio is not installed: pip install 'abpnet[web]'", allow_module_level=True)
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install playwright")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 if CHROMIUM is None:
@@ -28,7 +30,7 @@ if CHROMIUM is None:
 
 TABS = ("Latent space", "Repair", "Synthesise", "Training", "Compare")
 # A busy machine takes its time; where all is well nothing waits so long.
-PATIENCE = 60_000
+PATIENCE = 180_000
 
 
 @pytest.fixture(scope="module")
@@ -193,17 +195,14 @@ def test_a_hole_is_painted_and_repaired(page):
     told.wait_for()
     share = float(told.inner_text().split("%")[0])
     assert 2 <= share <= 15
-    source, original = None, None
     for label in ("Inference: f(z)", "Repaired", "How sure", "5 draws"):
         assert picture(page, label)[1].std() > 1, label
     certain = (picture(page, "How sure")[1].astype(int).sum(2) < 10).mean()
     assert certain == pytest.approx(1 - share / 100, abs=0.02)
-    del source, original
 
 
 def test_a_bad_upload_gets_a_message_and_a_good_one_is_resized(page, tmp_path):
     turn_to(page, "Repair")
-    upload = page.locator("input[type=file]:not([webkitdirectory])")
     (tmp_path / "text.png").write_text("no picture")
     chooser = page.get_by_role("button", name="Upload a picture").locator("visible=true")
     with page.expect_file_chooser() as chosen:
@@ -219,7 +218,6 @@ def test_a_bad_upload_gets_a_message_and_a_good_one_is_resized(page, tmp_path):
     page.get_by_role("button", name="Hide at random").locator("visible=true").click()
     page.get_by_role("button", name="Repair", exact=True).click()
     page.get_by_text("50% of the pixels were hidden").wait_for()
-    del upload
 
 
 def test_nothing_hidden_is_said_so(page):

@@ -29,8 +29,8 @@ def test_it_listens_on_this_machine_alone():
         assert listener.getsockname()[0] == "127.0.0.1"
 
 
+@pytest.mark.skipif(importlib.util.find_spec("gradio") is None, reason="gradio is not installed")
 def test_what_cannot_be_served_is_one_line(capsys, tmp_path):
-    pytest.importorskip("gradio", reason="gradio is not installed")
     assert "no such folder" in refused(capsys, tmp_path / "nowhere", "--port", 0)
     assert "not the folder of a run" in refused(capsys, tmp_path, "--port", 0)
     assert "needs the folder of a run" in refused(capsys)

@@ -23,6 +23,7 @@ STYLE = """
 .thumbnails .caption-label { font-size: .65rem; padding: 0 .3rem; }
 .quiet { opacity: .85; font-size: .95rem; }
 table, .gradio-container .table-wrap { font-family: inherit !important; }
+@media (max-width: 480px) { .tab-container button { padding: 0 .3rem; font-size: .8rem; } }
 footer { display: none !important; }
 """
 

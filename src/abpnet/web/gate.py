@@ -101,7 +101,7 @@ class Gate:
         if scope["type"] != "http":
             return 403, "only HTTP"
         # Pages of other servers could ask under their own name (DNS rebinding), or from a browser's other window.
-        if headers.get(b"host", "").rpartition(":")[0] not in HOSTS:
+        if headers.get(b"host", "").partition(":")[0] not in HOSTS:
             return 403, "this page is for this machine only, as 127.0.0.1"
         origin = headers.get(b"origin")
         if origin is not None and origin != f"http://{headers[b'host']}":

@@ -6,6 +6,7 @@ import importlib.util
 import os
 import socket
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -122,7 +123,5 @@ def serve(settings: ServeSettings) -> None:
             uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=SECONDS_TO_STOP, ws="none")
         )
         print(f"http://{ADDRESS}:{listener.getsockname()[1]}  (Ctrl-C stops)", flush=True)
-        try:
+        with suppress(KeyboardInterrupt):  # how one leaves it
             server.run(sockets=[listener])
-        except KeyboardInterrupt:  # how one leaves it
-            print("stopped")

@@ -34,6 +34,7 @@ def picture(label: str, **more: Any) -> Any:
     import gradio as gr
 
     settings: dict[str, Any] = {"interactive": False, "buttons": ["download", "fullscreen"], "format": "png"}
+    settings |= {"alt_text": label}
     return gr.Image(label=label, elem_classes="pixels", **settings | more)
 
 

@@ -1,5 +1,6 @@
 """Page: new images, textures, sounds and videos."""
 
+import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from abpnet.web.served import ServedRun
 __all__ = ["page"]
 
 SHEET_SIDE, VIDEO_SIDE = 900, 256
+N_FIRST = 40
 
 
 def _sheet(images: np.ndarray) -> np.ndarray:
@@ -29,7 +31,7 @@ def _sheet(images: np.ndarray) -> np.ndarray:
 def _files(frames: np.ndarray, rate: float) -> tuple[str, str]:
     """The video as MP4 and as GIF, enlarged without smoothing."""
     factor = factor_of(frames.shape[2:], VIDEO_SIDE)
-    folder = Path(tempfile.mkdtemp(dir=tempfile.gettempdir(), prefix="abpnet-video-"))
+    folder = Path(tempfile.mkdtemp(dir=os.environ["GRADIO_TEMP_DIR"]))  # deleted with all that was shown
     larger = frames.repeat(factor, 2).repeat(factor, 3)
     save_mp4(folder / "video.mp4", larger, rate)
     save_gif(folder / "video.gif", larger, rate)
@@ -51,7 +53,7 @@ def page(blocks: Any, served: Sequence[ServedRun], run: Any) -> None:
 
     with gr.Column(visible=False) as images:
         with gr.Row():
-            n = gr.Slider(1, synthesis.MOST_IMAGES, 40, step=1, label="How many")
+            n = gr.Slider(1, synthesis.MOST_IMAGES, N_FIRST, step=1, label="How many")
             image_seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=2**31 - 1)
         draw = gr.Button("New images", variant="primary")
         sheet = picture("f(z), z drawn from the prior", visible=False)
@@ -87,6 +89,10 @@ def page(blocks: Any, served: Sequence[ServedRun], run: Any) -> None:
     sections = {"images": images, "texture": texture, "sound": sound, "video": video}
     results = [sheet, cloth, heard, spectrum, moving, as_mp4, as_gif]
 
+    def new_images(index: int, how_many: float, seed: float) -> Any:
+        with told():
+            return present(_sheet(synthesis.new_images(served[index].network(), int(how_many), int(seed or 0))))
+
     def see(index: int) -> list[Any]:
         shown, message = "", gr.update(visible=False)
         try:
@@ -97,11 +103,10 @@ def page(blocks: Any, served: Sequence[ServedRun], run: Any) -> None:
         except InputError as error:
             message = gr.update(value=refused(error), visible=True)
         visible = [gr.update(visible=kind == shown) for kind in sections]
-        return [message, *visible, *[gr.update(value=None, visible=False)] * len(results)]
-
-    def new_images(index: int, how_many: float, seed: float) -> Any:
-        with told():
-            return present(_sheet(synthesis.new_images(served[index].network(), int(how_many), int(seed or 0))))
+        emptied = [gr.update(value=None, visible=False)] * len(results)
+        if shown == "images":  # what takes no time is there at once
+            emptied[0] = new_images(index, N_FIRST, 0)
+        return [message, *visible, *emptied]
 
     def new_texture(index: int, down: float, right: float, seed: float) -> Any:
         with told():
