@@ -18,6 +18,7 @@ import abpnet
 import stand_ins
 from abpnet import cli
 from abpnet.data import builtin
+from abpnet.web import server
 from commands import run
 
 ROOT = Path(__file__).parents[1]
@@ -92,6 +93,9 @@ def shortened(search_shortened, monkeypatch):
         start(command, shorter(settings))
 
     monkeypatch.setattr(cli, "_start", start_shorter)
+    # The explorer is laid out and listens where there is room, but waits for nobody.
+    monkeypatch.setattr("abpnet.web.server.listening", lambda port, listening=server.listening: listening(0))
+    monkeypatch.setattr("uvicorn.Server.run", lambda *arguments, **named: None)
     for kind in (abpnet.GeneratorNetwork, abpnet.TableImputer):
         monkeypatch.setattr(kind, "iterations", few(kind.iterations))
     for module in ("abpnet.data", "abpnet.data.images"):
