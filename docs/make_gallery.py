@@ -27,11 +27,10 @@ WIDEST, LARGEST = 960, 120_000
 GALLERY: dict[str, tuple[str, dict[str, Any]]] = {
     "texture": ("texture", {"max_iter": 40, "max_seconds": None}),
     "sound": ("sound_texture", {"max_iter": 50, "max_seconds": None}),
-    "objects": ("objects", {}),
+    "objects": ("objects", {"max_iter": 25}),
     "video": ("dynamic_texture", {"max_iter": 60, "seconds": None}),
-    "incomplete": ("incomplete_digits", {}),
-    "indirect": ("random_projections", {}),
-    "evaluation": ("model_evaluation", {}),
+    "indirect": ("random_projections", {"max_iter": 30}),
+    "evaluation": ("model_evaluation", {"max_iter": 40, "latent_dims": (5, 20), "n_images": 600}),
 }
 # What a page leaves in the folder where it is run, for each picture of the tutorials.
 TUTORIALS = {

@@ -19,9 +19,9 @@ LATENT_DIMS = (5, 10, 20)
 
 
 def main(
-    max_iter: int = 100, latent_dims: tuple[int, ...] = LATENT_DIMS, picture: Path | None = None
+    max_iter: int = 100, latent_dims: tuple[int, ...] = LATENT_DIMS, n_images: int = 1797, picture: Path | None = None
 ) -> dict[int, tuple[float, float]]:
-    images = digits()
+    images = digits()[:n_images]
     train, new = images[:-300], images[-300:]
     errors, rows = {}, {"new digit": new}
     for latent_dim in latent_dims:

@@ -6,7 +6,7 @@ import json
 import re
 import runpy
 import tomllib
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import fields, replace
 from itertools import islice
 from pathlib import Path
@@ -18,6 +18,7 @@ import abpnet
 import stand_ins
 from abpnet import cli
 from abpnet.data import builtin
+from abpnet.errors import InputError
 from abpnet.web import server
 from commands import run
 
@@ -46,7 +47,7 @@ AT_MOST = {
     "digit_passes": 1,
     "texture_seconds": 0.01,
 }
-EACH_AT_MOST = {"pixels": 96, "map": 2}
+EACH_AT_MOST = {"pixels": 64, "map": 2}
 PASSES = 2
 
 spec = importlib.util.spec_from_file_location("pages", DOCS / "pages.py")
@@ -59,18 +60,23 @@ def named(page):
 
 
 def shorter(settings):
-    """The same settings, those that cost time made small."""
-    simpler = {"baselines": False, "residuals": "white"}  # both have tests of their own
-    changed = {name: value for name, value in simpler.items() if hasattr(settings, name)}
-    for name in {field.name for field in fields(settings)}:
+    """The same settings, those that cost time made small, as far as they make sense to the command."""
+    wanted = {"baselines": False, "residuals": "white"}  # both have tests of their own
+    for name in (field.name for field in fields(settings)):
         value = getattr(settings, name)
         if name in AT_MOST and value is not None:
-            changed[name] = min(value, AT_MOST[name])
-        elif name in EACH_AT_MOST and value is not None:
-            changed[name] = tuple(min(part, EACH_AT_MOST[name]) for part in value)
-        elif name == "latent_dims" and not settings.runs:
-            changed[name] = value[:1]
-    return replace(settings, **changed)
+            wanted[name] = min(value, AT_MOST[name])
+        elif name in EACH_AT_MOST:
+            wanted[name] = tuple(min(part, EACH_AT_MOST[name]) for part in value or (EACH_AT_MOST[name],) * 2)
+        elif name == "latent_dims":
+            wanted[name] = value[:1]
+    for name, value in wanted.items():
+        if hasattr(settings, name):
+            with suppress(InputError):
+                changed = replace(settings, **{name: value})
+                changed.check()
+                settings = changed
+    return settings
 
 
 def few(iterations):
