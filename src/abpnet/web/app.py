@@ -14,7 +14,7 @@ __all__ = ["STYLE", "description", "explorer", "theme"]
 SECONDS_KEPT = 3600
 STYLE = """
 .pixels img, .pixels canvas { image-rendering: pixelated; }
-.pixels [data-testid="block-label"] { position: static; border: 0; white-space: normal; width: auto; }
+:is(.pixels, .plain) [data-testid="block-label"] { position: static; border: 0; white-space: normal; width: auto; }
 .thumbnails .grid-wrap { height: auto !important; min-height: 0 !important; max-height: none !important; }
 .thumbnails .grid-container { grid-template-columns: repeat(auto-fill, minmax(64px, 1fr)) !important; }
 .thumbnails .grid-container { grid-template-rows: auto !important; grid-auto-rows: auto !important; }
@@ -60,7 +60,7 @@ def description(run: ServedRun) -> str:
         "sound": "a sound",
         "signals": f"signals of shape {shape}",
     }[run.kind()]
-    told = "latent factors" if len(latent_shape) == 1 else "latent factors (a map)"
+    told = "latent factors" + {1: "", 2: " (a sequence)"}.get(len(latent_shape), " (a map)")
     return (
         f"`abpnet {run.command}`: {what}; {factors} {told}, {len(network.latents_):,} training examples, "
         f"{n_weights:,} weights. {run.status().capitalize()}."
