@@ -23,6 +23,10 @@ STYLE = """
 .thumbnails .caption-label { font-size: .65rem; padding: 0 .3rem; }
 .quiet { opacity: .85; font-size: .95rem; }
 table, .gradio-container .table-wrap { font-family: inherit !important; }
+@media (min-width: 800px) {
+.walks { display: grid !important; grid-template-columns: 3fr 2fr; grid-template-rows: auto 1fr; }
+.walks > :nth-child(2) { grid-column: 2; grid-row: 1 / span 2; }
+}
 @media (max-width: 480px) { .tab-container button { padding: 0 .3rem; font-size: .8rem; } }
 footer { display: none !important; }
 """

@@ -42,12 +42,17 @@ def page(blocks: Any, served: Sequence[ServedRun], run: Any) -> None:
     rest, corners, first = gr.State(), gr.State([]), gr.State(0)
     refusal = gr.Markdown(visible=False)
     with gr.Column() as whole:
-        with gr.Row():
+        with gr.Row(elem_classes="walks"):
             with gr.Column(scale=3, min_width=300):
                 hint("Click an image to stand where it is made; then walk by the sliders.")
                 grid = picture("f(z) for z from -2 to 2: factor 1 grows to the right, factor 2 downwards")
                 chosen = gallery("Training examples, as the run explains them: f(z) at their chains", columns=8)
                 more = gr.Button("Next examples", size="sm")
+            with gr.Column(scale=2, min_width=300):
+                here = picture("f(z) where you stand")
+                sliders = [gr.Slider(-3, 3, 0, step=0.05, label=f"direction {k + 1}") for k in range(N_SLIDERS)]
+                middle = gr.Button("Back to the middle", size="sm")
+            with gr.Column(scale=3, min_width=300):
                 gr.Markdown("### On the sphere between examples")
                 hint("Stand at an example and keep it as a corner, up to four times; then walk from corner to corner.")
                 with gr.Row():
@@ -56,10 +61,6 @@ def page(blocks: Any, served: Sequence[ServedRun], run: Any) -> None:
                 kept = gallery("Corners", columns=4, visible=False)
                 way = gr.Slider(0, 1, 0, step=0.01, label="Way from the first corner to the last", visible=False)
                 between = picture("f(z) on the way", visible=False)
-            with gr.Column(scale=2, min_width=300):
-                here = picture("f(z) where you stand")
-                sliders = [gr.Slider(-3, 3, 0, step=0.05, label=f"direction {k + 1}") for k in range(N_SLIDERS)]
-                middle = gr.Button("Back to the middle", size="sm")
         square = picture("Between the corners", visible=False)
 
     def see(index: int) -> list[Any]:
