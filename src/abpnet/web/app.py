@@ -14,7 +14,7 @@ __all__ = ["STYLE", "description", "explorer", "theme"]
 SECONDS_KEPT = 3600
 STYLE = """
 .pixels img, .pixels canvas { image-rendering: pixelated; }
-.pixels [data-testid="block-label"] { position: static; border: 0; white-space: normal; width: auto; }
+:is(.pixels, .plain) [data-testid="block-label"] { position: static; border: 0; white-space: normal; width: auto; }
 .thumbnails .grid-wrap { height: auto !important; min-height: 0 !important; max-height: none !important; }
 .thumbnails .grid-container { grid-template-columns: repeat(auto-fill, minmax(64px, 1fr)) !important; }
 .thumbnails .grid-container { grid-template-rows: auto !important; grid-auto-rows: auto !important; }
@@ -23,6 +23,10 @@ STYLE = """
 .thumbnails .caption-label { font-size: .65rem; padding: 0 .3rem; }
 .quiet { opacity: .85; font-size: .95rem; }
 table, .gradio-container .table-wrap { font-family: inherit !important; }
+@media (min-width: 800px) {
+.walks { display: grid !important; grid-template-columns: 3fr 2fr; grid-template-rows: auto 1fr; }
+.walks > :nth-child(2) { grid-column: 2; grid-row: 1 / span 2; }
+}
 @media (max-width: 480px) { .tab-container button { padding: 0 .3rem; font-size: .8rem; } }
 footer { display: none !important; }
 """
@@ -60,7 +64,7 @@ def description(run: ServedRun) -> str:
         "sound": "a sound",
         "signals": f"signals of shape {shape}",
     }[run.kind()]
-    told = "latent factors" if len(latent_shape) == 1 else "latent factors (a map)"
+    told = "latent factors" + {1: "", 2: " (a sequence)"}.get(len(latent_shape), " (a map)")
     return (
         f"`abpnet {run.command}`: {what}; {factors} {told}, {len(network.latents_):,} training examples, "
         f"{n_weights:,} weights. {run.status().capitalize()}."

@@ -15,8 +15,8 @@ __all__ = ["curve", "curves", "known_quantities", "quantities", "standing"]
 MOST_POINTS = 400
 TITLES = {
     "error": "error on observed entries",
-    "latent_std": "chains: standard deviation (prior: 1)",
-    "latent_divergence": "chains: divergence from the prior, nats",
+    "latent_std": "deviation of the chains (prior: 1)",
+    "latent_divergence": "divergence of the chains, nats",
     "energy": "energy, -log p(y, z) per example",
     "noise_std": "standard deviation of the noise",
     "acceptance": "chains: acceptance of a step",

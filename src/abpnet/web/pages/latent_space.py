@@ -42,7 +42,7 @@ def page(blocks: Any, served: Sequence[ServedRun], run: Any) -> None:
     rest, corners, first = gr.State(), gr.State([]), gr.State(0)
     refusal = gr.Markdown(visible=False)
     with gr.Column() as whole:
-        with gr.Row():
+        with gr.Row(elem_classes="walks"):
             with gr.Column(scale=3, min_width=300):
                 hint("Click an image to stand where it is made; then walk by the sliders.")
                 grid = picture("f(z) for z from -2 to 2: factor 1 grows to the right, factor 2 downwards")
@@ -52,16 +52,14 @@ def page(blocks: Any, served: Sequence[ServedRun], run: Any) -> None:
                 here = picture("f(z) where you stand")
                 sliders = [gr.Slider(-3, 3, 0, step=0.05, label=f"direction {k + 1}") for k in range(N_SLIDERS)]
                 middle = gr.Button("Back to the middle", size="sm")
-        gr.Markdown("### On the sphere between examples")
-        hint("Stand at an example and keep it as a corner, up to four times; then walk from corner to corner.")
-        with gr.Row():
-            keep = gr.Button("Keep this place as a corner", size="sm")
-            forget = gr.Button("Forget the corners", size="sm")
-        with gr.Row():
             with gr.Column(scale=3, min_width=300):
+                gr.Markdown("### On the sphere between examples")
+                hint("Stand at an example and keep it as a corner, up to four times; then walk from corner to corner.")
+                with gr.Row():
+                    keep = gr.Button("Keep this place as a corner", size="sm")
+                    forget = gr.Button("Forget the corners", size="sm")
                 kept = gallery("Corners", columns=4, visible=False)
                 way = gr.Slider(0, 1, 0, step=0.01, label="Way from the first corner to the last", visible=False)
-            with gr.Column(scale=2, min_width=300):
                 between = picture("f(z) on the way", visible=False)
         square = picture("Between the corners", visible=False)
 

@@ -29,13 +29,13 @@ def told() -> Iterator[None]:
         raise gr.Error(str(error), duration=8, print_exception=False, title="This cannot be done") from None
 
 
-def picture(label: str, **more: Any) -> Any:
-    """A picture that is shown pixel by pixel and can be downloaded."""
+def picture(label: str, smooth: bool = False, **more: Any) -> Any:
+    """A picture that is shown pixel by pixel, unless it is to be smooth, and can be downloaded."""
     import gradio as gr
 
     settings: dict[str, Any] = {"interactive": False, "buttons": ["download", "fullscreen"], "format": "png"}
     settings |= {"alt_text": label}
-    return gr.Image(label=label, elem_classes="pixels", **settings | more)
+    return gr.Image(label=label, elem_classes="plain" if smooth else "pixels", **settings | more)
 
 
 def gallery(label: str, **more: Any) -> Any:

@@ -1,6 +1,7 @@
 """Page: repair of one picture, watched while it goes on."""
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,8 @@ __all__ = ["certainty", "page"]
 
 WANTED = "the page Repair"
 DRAWS_SIDE = 800
+# Steps of inference from one picture of it to the next.
+SHOWN_EVERY = 2
 # Standard deviation that is shown as white, as a fraction of the range of brightness.
 WHITE = 0.3
 CERTAINTY = (
@@ -75,7 +78,7 @@ def page(blocks: Any, served: Sequence[ServedRun], run: Any, limits: Limits) -> 
                 raise InputError("choose a picture first")
             image = fit(chosen, network.signal_shape_).image
             image = np.where(hidden_by(paint, random, *image.shape[1:]), np.float32(np.nan), image)
-            for step in repairing.steps(network, image):
+            for step in islice(repairing.steps(network, image), 0, None, SHOWN_EVERY):
                 text = (
                     f"Step {step.number} of {repairing.N_STEPS}: f(z) differs by {step.misfit:.3f} from what is seen."
                 )

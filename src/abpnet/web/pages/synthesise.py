@@ -74,7 +74,7 @@ def page(blocks: Any, served: Sequence[ServedRun], run: Any) -> None:
         heard = gr.Audio(
             label="f(z), z drawn from the prior", interactive=False, format="wav", buttons=["download"], visible=False
         )
-        spectrum = picture("Waveform and spectrogram", visible=False)
+        spectrum = picture("Waveform and spectrogram", smooth=True, visible=False)
 
     with gr.Column(visible=False) as video:
         with gr.Row():
