@@ -8,6 +8,7 @@ import runpy
 import tomllib
 from contextlib import closing, suppress
 from dataclasses import fields, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -17,6 +18,7 @@ import pytest
 import abpnet
 import stand_ins
 from abpnet import cli
+from abpnet.baselines import vae
 from abpnet.data import builtin
 from abpnet.errors import InputError
 from commands import run
@@ -68,7 +70,7 @@ def shorter(settings):
         elif name in EACH_AT_MOST:
             wanted[name] = tuple(min(part, EACH_AT_MOST[name]) for part in value or (EACH_AT_MOST[name],) * 2)
         elif name == "latent_dims":
-            wanted[name] = value[:1]
+            wanted[name] = value[:2]
     for name, value in wanted.items():
         if hasattr(settings, name):
             with suppress(InputError):
@@ -88,6 +90,15 @@ def few(iterations):
     return passes
 
 
+def few_passes(learn):
+    """Learning of the auto-encoder, no longer."""
+
+    def learn_shortly(*arguments, max_iter, **named):
+        return learn(*arguments, max_iter=min(max_iter, PASSES), **named)
+
+    return learn_shortly
+
+
 @pytest.fixture
 def shortened(search_shortened, monkeypatch):
     """Learning and commands are short; what is written in a block stays as it is."""
@@ -100,6 +111,8 @@ def shortened(search_shortened, monkeypatch):
     monkeypatch.setattr(cli, "_start", start_shorter)
     for kind in (abpnet.GeneratorNetwork, abpnet.TableImputer):
         monkeypatch.setattr(kind, "iterations", few(kind.iterations))
+    monkeypatch.setattr(abpnet, "infer", partial(abpnet.infer, n_steps=3))
+    monkeypatch.setattr(vae, "learn", few_passes(vae.learn))
     for module in ("abpnet.data", "abpnet.data.images"):
         monkeypatch.setattr(f"{module}.digits", lambda: builtin.digits()[:330])
 
