@@ -48,7 +48,7 @@ AT_MOST = {
     "digit_passes": 1,
     "texture_seconds": 0.01,
 }
-EACH_AT_MOST = {"pixels": 64, "map": 2}
+MOST_PIXELS = 64
 PASSES = 2
 
 spec = importlib.util.spec_from_file_location("pages", DOCS / "pages.py")
@@ -67,8 +67,10 @@ def shorter(settings):
         value = getattr(settings, name)
         if name in AT_MOST and value is not None:
             wanted[name] = min(value, AT_MOST[name])
-        elif name in EACH_AT_MOST:
-            wanted[name] = tuple(min(part, EACH_AT_MOST[name]) for part in value or (EACH_AT_MOST[name],) * 2)
+        elif name == "pixels":  # twice those of the photograph if they are not given
+            wanted[name] = tuple(min(part, MOST_PIXELS) for part in value or (MOST_PIXELS, MOST_PIXELS))
+        elif name == "map" and value is not None:
+            wanted[name] = (2, 2)
         elif name == "latent_dims":
             wanted[name] = value[:2]
     for name, value in wanted.items():
