@@ -8,6 +8,7 @@ import runpy
 import tomllib
 from contextlib import closing, suppress
 from dataclasses import fields, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -17,6 +18,7 @@ import pytest
 import abpnet
 import stand_ins
 from abpnet import cli
+from abpnet.baselines import vae
 from abpnet.data import builtin
 from abpnet.errors import InputError
 from abpnet.web import server
@@ -47,7 +49,7 @@ AT_MOST = {
     "digit_passes": 1,
     "texture_seconds": 0.01,
 }
-EACH_AT_MOST = {"pixels": 64, "map": 2}
+MOST_PIXELS = 64
 PASSES = 2
 
 spec = importlib.util.spec_from_file_location("pages", DOCS / "pages.py")
@@ -66,10 +68,12 @@ def shorter(settings):
         value = getattr(settings, name)
         if name in AT_MOST and value is not None:
             wanted[name] = min(value, AT_MOST[name])
-        elif name in EACH_AT_MOST:
-            wanted[name] = tuple(min(part, EACH_AT_MOST[name]) for part in value or (EACH_AT_MOST[name],) * 2)
+        elif name == "pixels":  # twice those of the photograph if they are not given
+            wanted[name] = tuple(min(part, MOST_PIXELS) for part in value or (MOST_PIXELS, MOST_PIXELS))
+        elif name == "map" and value is not None:
+            wanted[name] = (2, 2)
         elif name == "latent_dims":
-            wanted[name] = value[:1]
+            wanted[name] = value[:2]
     for name, value in wanted.items():
         if hasattr(settings, name):
             with suppress(InputError):
@@ -89,6 +93,15 @@ def few(iterations):
     return passes
 
 
+def few_passes(learn):
+    """Learning of the auto-encoder, no longer."""
+
+    def learn_shortly(*arguments, max_iter, **named):
+        return learn(*arguments, max_iter=min(max_iter, PASSES), **named)
+
+    return learn_shortly
+
+
 @pytest.fixture
 def shortened(search_shortened, monkeypatch):
     """Learning and commands are short; what is written in a block stays as it is."""
@@ -104,6 +117,8 @@ def shortened(search_shortened, monkeypatch):
     monkeypatch.setattr("uvicorn.Server.run", lambda *arguments, **named: None)
     for kind in (abpnet.GeneratorNetwork, abpnet.TableImputer):
         monkeypatch.setattr(kind, "iterations", few(kind.iterations))
+    monkeypatch.setattr(abpnet, "infer", partial(abpnet.infer, n_steps=3))
+    monkeypatch.setattr(vae, "learn", few_passes(vae.learn))
     for module in ("abpnet.data", "abpnet.data.images"):
         monkeypatch.setattr(f"{module}.digits", lambda: builtin.digits()[:330])
 
