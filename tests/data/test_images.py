@@ -304,3 +304,13 @@ def test_hidden_files_are_no_images(tmp_path):
     save_image(tmp_path / "one.png", np.zeros((1, 8, 8)))
     (tmp_path / "._one.png").write_bytes(b"left by another system")
     assert load_images(tmp_path).names == ["one"]
+
+
+def test_a_picture_is_scaled_to_a_width_and_a_height(tmp_path):
+    pixels = np.zeros((40, 40), np.uint8)
+    pixels[10:30] = 200  # of which the middle strip has the proportions
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    image = load_image(tmp_path / "a.png", size=(12, 6))
+    assert image.shape == (1, 6, 12)
+    assert (image > 0.2).all()
+    np.testing.assert_array_equal(load_image(tmp_path / "a.png", size=(9, 9)), load_image(tmp_path / "a.png", size=9))
