@@ -1,6 +1,7 @@
 """Shared by all tests: shapes and types of annotated functions are checked while they run."""
 
 import importlib
+import signal
 import sys
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,6 +31,14 @@ def _types_checked_anew():
 def types_unchecked(monkeypatch):
     """Arguments of wrong types come in, as they do where no test is running."""
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+
+
+@pytest.fixture
+def ctrl_c_is_heard():
+    """Also where tests were started in the background, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session")

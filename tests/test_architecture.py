@@ -23,6 +23,7 @@ FLOORS = [
         "priors.protocol",
     },
     {
+        "replacing",
         "emissions.noise",
         "emissions.discrete",
         "emissions.mixed",

@@ -10,7 +10,9 @@ from abpnet import GeneratorNetwork, parallel
 from abpnet.interruption import delay_interruption, stopped_at_once
 from abpnet.tasks.session import Interrupted, run_part
 from abpnet.tasks.video import VideoSettings
-from commands import run
+from commands import COMPLETE, final_tensors, run
+
+pytestmark = pytest.mark.usefixtures("ctrl_c_is_heard")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -101,3 +103,43 @@ def test_the_whole_is_what_goes_on_where_a_part_was_stopped(tmp_path):
 
     with pytest.raises(Interrupted, match=rf"after iteration 3, .*: abpnet resume {tmp_path}$"):
         run_part("video", VideoSettings(source="builtin:waves", out=tmp_path / "frames"), stopped)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_learning_is_concluded_is_heard(monkeypatch, number):
+    from abpnet.tables import TableImputer
+
+    x = np.random.default_rng(0).normal(size=(12, 3))
+    x[::4, 0] = np.nan
+    for learner in (
+        GeneratorNetwork(latent_dim=2, max_iter=2, verbose=False),
+        TableImputer(1, n_networks=1, width=4, max_iter=2),
+    ):
+        with monkeypatch.context() as patch:
+            conclude = type(learner)._conclude
+
+            def concluded(self, *arguments, conclude=conclude):
+                signal.raise_signal(number)
+                conclude(self, *arguments)
+
+            patch.setattr(type(learner), "_conclude", concluded)
+            with pytest.warns(UserWarning, match="was interrupted"):
+                learner.fit(x)
+
+
+def test_a_command_is_stopped_while_learning_is_concluded_and_goes_on_to_the_same(data, tmp_path, monkeypatch):
+    options = [*COMPLETE, "--no-baselines", "--out"]
+    assert run("complete", data / "images.npz", *options, tmp_path / "whole") == 0
+    with monkeypatch.context() as patch:
+        conclude = GeneratorNetwork._conclude
+
+        def concluded(self, *arguments):
+            signal.raise_signal(signal.SIGTERM)
+            conclude(self, *arguments)
+
+        patch.setattr(GeneratorNetwork, "_conclude", concluded)
+        assert run("complete", data / "images.npz", *options, tmp_path / "stopped") == 143
+    assert run("resume", tmp_path / "stopped") == 0
+    whole, stopped = final_tensors(tmp_path / "whole"), final_tensors(tmp_path / "stopped")
+    assert whole.keys() == stopped.keys()
+    assert all((whole[name] == stopped[name]).all() for name in whole)

@@ -5,7 +5,9 @@ import json
 import numpy as np
 import pytest
 import torch
+from sklearn.base import clone
 
+import abpnet
 from abpnet import priors
 from abpnet.durable import FILES
 from abpnet.emissions import Block, ChannelGaussian, Columns, Gaussian
@@ -178,3 +180,42 @@ def test_a_damaged_model_is_named(fitted, tmp_path, damage):
     change_facts(tmp_path / "model", DAMAGE[damage])
     with pytest.raises(InputError, match="model"):
         GeneratorNetwork.load(tmp_path / "model")
+
+
+def test_names_of_columns_are_kept(tmp_path):
+    import pandas as pd
+
+    x = pd.DataFrame(np.random.default_rng(0).normal(size=(12, 3)), columns=list("abc"))
+    GeneratorNetwork(**FAST).fit(x).save(tmp_path / "model")
+    loaded = GeneratorNetwork.load(tmp_path / "model")
+    assert list(loaded.feature_names_in_) == list("abc")
+    loaded.transform(x)
+    with pytest.raises(ValueError, match="feature names should match"):
+        loaded.transform(x[list("cab")])
+
+
+@pytest.mark.parametrize("prior", ["normal", "exponential"])
+def test_a_clone_of_what_was_loaded_learns_a_network_of_the_same_kind(tmp_path, prior):
+    x = np.random.default_rng(0).normal(size=(12, 4)).astype(np.float32)
+    settings = FAST | {"prior": prior}
+    with torch.device("meta"):
+        network = abpnet.LinearNetwork(2, (4,))
+    for given, kind in ((network, abpnet.LinearNetwork), ("auto", abpnet.VectorNetwork)):
+        first = GeneratorNetwork(network=given, **settings).fit(x)
+        first.save(tmp_path / "model")
+        again = clone(GeneratorNetwork.load(tmp_path / "model")).fit(x)
+        found = again.model_.network.network if prior == "exponential" else again.model_.network
+        assert type(found) is kind
+        np.testing.assert_array_equal(again.latents_, first.latents_)
+
+
+def test_links_are_followed_and_the_folder_one_stands_in_is_refused(fitted, tmp_path, monkeypatch):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    fitted.save(tmp_path / "link")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real" / "manifest.json").is_file()
+    monkeypatch.chdir(tmp_path / "real")
+    for here in (".", "", tmp_path / "real"):
+        with pytest.raises(InputError, match="name one within it"):
+            fitted.save(here)

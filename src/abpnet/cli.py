@@ -125,23 +125,54 @@ def _execute(command: str, settings: RunSettings, folder: RunFolder, as_json: bo
     _tell(folder, result, as_json)
 
 
+def _tell_how_to_go_on(error: BaseException, folder: RunFolder) -> None:
+    if isinstance(error, KeyboardInterrupt):
+        error.add_note(f"go on with: abpnet resume {folder.path}")
+    elif isinstance(error, DivergenceError) and folder.started:
+        error.add_note("the last checkpoint is kept")
+
+
+@contextmanager
+def _nothing_lost(folder: RunFolder, is_new: bool) -> Iterator[None]:
+    """What went wrong within the block is told with how to go on; of a new run with nothing to lose, nothing is left.
+
+    But one that was stopped from outside can be resumed even then, unless it is in the place of an earlier one.
+
+    Args:
+        folder: Of the run.
+        is_new: Whether it begins within the block.
+    """
+    try:
+        yield
+    except BaseException as error:
+        replaces, outside = folder.replaces, isinstance(error, KeyboardInterrupt | parallel.ProcessLost)
+        if not is_new or folder.started or (outside and not replaces):
+            _tell_how_to_go_on(error, folder)
+        else:
+            folder.discard()
+            if replaces:
+                error.add_note(f"the earlier run is back in {folder.path}")
+        raise
+
+
 def _start(command: str, settings: RunSettings) -> None:
     settings.check()
     values = settings_to_json(settings)
     sources = [values.get(name) for name in SOURCES]
     for source in (part for value in sources for part in (value if isinstance(value, list) else [value])):
+        if source == "":
+            raise InputError("an empty name was given for what to read; name a file or folder, such as .")
         given = Path(str(source))
         if given.exists() and given.resolve().is_relative_to(settings.out.resolve()):
             raise InputError(
                 f"{given}: stands in --out {settings.out}, which this command writes; choose another --out"
             )
-    with _alone(settings.out, lambda: RunFolder.create(settings.out, command, values, settings.overwrite)) as folder:
-        try:
-            _execute(command, settings_from_json(type(settings), values, folder.path), folder, settings.json)
-        except InputError:
-            if not folder.started:  # nothing was done yet: the same command with better input can use the folder
-                folder.discard()
-            raise
+
+    def begin() -> RunFolder:
+        return RunFolder.create(settings.out, command, values, settings.overwrite)
+
+    with _alone(settings.out, begin) as folder, _nothing_lost(folder, is_new=True):
+        _execute(command, settings_from_json(type(settings), values, folder.path), folder, settings.json)
 
 
 def _resume(asked: ResumeSettings) -> None:
@@ -155,8 +186,9 @@ def _resume(asked: ResumeSettings) -> None:
     command = folder.config["command"]
     if command not in COMMANDS:
         raise InputError(f"{path / 'config.json'}: unknown command {command!r}; written by another version of abpnet")
+    folder.check_settings()
     settings = folder.config["settings"]
-    with _alone(path, folder.hold) as own:
+    with _alone(path, folder.hold) as own, _nothing_lost(own, is_new=False):
         _execute(command, settings_from_json(COMMANDS[command][0], settings, own.path), own, asked.json)
 
 
@@ -180,18 +212,19 @@ def _explained(error: BaseException) -> tuple[int, object]:
     if isinstance(error, InputError):
         return 2, error
     if isinstance(error, OSError):  # no permission, no space, a name too long
-        return 2, f"{error.filename or 'a file'}: {error.strerror or error}"
+        return 2, f"{error.filename or 'output'}: {error.strerror or error}"
     if isinstance(error, Interrupted):
         return error.exit_code, error
     if isinstance(error, DivergenceError):
-        return 4, f"{error}; the last checkpoint is kept"
+        return 4, error
     if isinstance(error, KeyboardInterrupt):
         number = error.signal if isinstance(error, StoppedAtOnce) else signal.SIGINT
-        return 128 + number, "stopped at once; the last checkpoint, if there is one, is kept"
+        return 128 + number, "stopped at once"
     if isinstance(error, parallel.ProcessLost):
         return 3, f"{error}; the last checkpoint is kept: go on with abpnet resume, on as many processes as you like"
     if isinstance(error, MemoryError) or any(sign in str(error) for sign in OUT_OF_MEMORY):
-        return 2, f"not enough memory; ask for fewer or smaller signals ({str(error).splitlines()[0]})"
+        told = f" ({str(error).splitlines()[0]})" if str(error) else ""
+        return 2, f"not enough memory; ask for fewer or smaller signals{told}"
     fault = f"a fault of abpnet itself, {type(error).__name__}: {error}"
     try:
         with tempfile.NamedTemporaryFile("w", prefix="abpnet-error-", suffix=".txt", delete=False) as file:
@@ -211,6 +244,9 @@ def main(arguments: list[str] | None = None) -> None:
         arguments: Those of the command line by default.
     """
     warnings.formatwarning = _one_line
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever started this
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 (until the end)
     for stream in (sys.stdout, sys.stderr):  # names of files need not be text in the terminal's encoding
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -222,6 +258,9 @@ def main(arguments: list[str] | None = None) -> None:
                     silence.enter_context(redirect_stdout(nowhere))
                     silence.enter_context(redirect_stderr(nowhere))
                 _run(arguments)
+        except BrokenPipeError:  # whoever read what is printed has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nor is the rest of it written at the end
+            sys.exit(141)
         except SystemExit:  # the arguments make no sense, which was said, or asked for help
             with parallel.ending(notes):
                 raise
@@ -229,7 +268,7 @@ def main(arguments: list[str] | None = None) -> None:
             with parallel.ending(notes) as is_to_tell:
                 exit_code, message = _explained(error)
                 if is_to_tell:
-                    say(message)
+                    say("; ".join([str(message), *getattr(error, "__notes__", ())]))
             sys.exit(exit_code)
 
 

@@ -158,8 +158,10 @@ class GeneratorNetwork(FittedNetwork, StoredNetwork, ClassNamePrefixFeaturesOutM
                 )
             for _ in shown:
                 if interruption.requested():
-                    warnings.warn("learning was interrupted; the estimator keeps what it learned", stacklevel=2)
                     break
+            iterations.close()
+            if interruption.requested():
+                warnings.warn("learning was interrupted; the estimator keeps what it learned", stacklevel=2)
         return self
 
     def iterations(

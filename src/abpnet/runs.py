@@ -14,7 +14,8 @@ import json
 import platform
 import shutil
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,34 +25,27 @@ from torch import Tensor
 from abpnet.durable import PARTIAL, read_folder, read_json, remove, replace_file, write_folder, write_json
 from abpnet.errors import InputError, NotWrittenError
 from abpnet.history import History
+from abpnet.replacing import (
+    CONFIG,
+    LOCK,
+    METRICS,
+    REPLACED,
+    RESULT,
+    entries,
+    has_started,
+    move_back,
+    put_aside,
+    put_back,
+)
 
 __all__ = ["RunFolder"]
 
-CONFIG, METRICS, RESULT = "config.json", "metrics.jsonl", "result.json"
-CHECKPOINT, REPLACED, LOCK = "checkpoint-", ".replaced", ".lock"
+CHECKPOINT = "checkpoint-"
 # Checkpoints that are kept: the latest, and one to fall back on.
 KEPT_CHECKPOINTS = 2
 # What config.json says that a checkpoint goes with; a run may move to another folder or device, or learn longer.
 IDENTITY = ("command", "settings", "recipe", "precision", "data")
 FREE_SETTINGS = ("out", "device", "overwrite", "max_iter", "max_seconds", "json", "settings_file", "tensorboard")
-
-
-def _entries(path: Path) -> list[Path]:
-    """What stands in a folder, apart from the lock and what was never written to its end."""
-    return [entry for entry in path.iterdir() if entry.name != LOCK and not entry.name.startswith(PARTIAL)]
-
-
-def _has_started(path: Path) -> bool:
-    """Whether there is more in a folder than settings, and what was put aside for them."""
-    return (path / CONFIG).exists() and any(entry.name not in (CONFIG, REPLACED) for entry in _entries(path))
-
-
-def _put_back(path: Path) -> None:
-    """What was put aside stands again where it stood."""
-    (path / CONFIG).unlink(missing_ok=True)
-    for entry in (path / REPLACED).iterdir():
-        entry.rename(path / entry.name)
-    (path / REPLACED).rmdir()
 
 
 def _locked(path: Path) -> Any:
@@ -68,6 +62,28 @@ def _locked(path: Path) -> Any:
     except Timeout:
         raise InputError(f"{path}: another process is at work in this folder; wait for it, or name another") from None
     return lock
+
+
+@contextmanager
+def _taken_back(path: Path) -> Iterator[None]:
+    """Settings that could not be written to the end are no settings."""
+    try:
+        yield
+    except BaseException:
+        for leftover in (path / CONFIG, *path.glob(PARTIAL + "*")):
+            remove(leftover)
+        raise
+
+
+def _unlock(path: Path, lock: Any) -> None:
+    remove(path / LOCK)
+    lock.release()
+
+
+def _digest_of_settings(command: str, settings: Mapping[str, Any]) -> str:
+    """A number that tells commands apart, but for settings that may change while a run goes on."""
+    fixed = {name: value for name, value in settings.items() if name not in FREE_SETTINGS}
+    return hashlib.sha256(json.dumps([command, fixed], sort_keys=True).encode()).hexdigest()
 
 
 class RunFolder:
@@ -117,29 +133,53 @@ class RunFolder:
         if path.exists() and not path.is_dir():
             raise InputError(f"{path}: is a file; --out expects a folder")
         was_there = path.is_dir()
-        if was_there and _entries(path):
+        if was_there and entries(path):
             if not overwrite:
                 raise InputError(f"{path}: not empty; choose another --out, or pass --overwrite to replace that run")
             if not (path / REPLACED).is_dir():
                 cls(path)  # only what abpnet wrote is ever deleted
+        versions = {"abpnet": __version__, "torch": torch.__version__, "python": platform.python_version()}
+        config = {"command": command, "settings": dict(settings), "versions": versions}
+        config["began_with"] = _digest_of_settings(command, settings)
         try:
             path.mkdir(parents=True, exist_ok=True)
             lock = _locked(path)
-            if (path / REPLACED).is_dir() and not _has_started(path):  # as a process leaves it that was killed here
-                _put_back(path)
-            shutil.rmtree(path / REPLACED, ignore_errors=True)
-            earlier = sorted(_entries(path), key=lambda entry: entry.name != CONFIG)  # without it, nothing has started
-            if earlier:
-                (path / REPLACED).mkdir()
-            for entry in earlier:
-                entry.rename(path / REPLACED / entry.name)
-            versions = {"abpnet": __version__, "torch": torch.__version__, "python": platform.python_version()}
-            write_json(path / CONFIG, {"command": command, "settings": dict(settings), "versions": versions})
+            try:
+                if (path / REPLACED).is_dir() and not has_started(path):  # as a process leaves it that was killed here
+                    put_back(path)
+                shutil.rmtree(path / REPLACED, ignore_errors=True)
+                put_aside(path)
+                with _taken_back(path):
+                    write_json(path / CONFIG, config)
+                    folder = cls(path)
+            except BaseException:
+                move_back(path)
+                _unlock(path, lock)
+                if not was_there:
+                    path.rmdir()
+                raise
         except OSError as error:
             raise NotWrittenError(f"{path}: cannot be written ({error.strerror}); choose another --out") from None
-        folder = cls(path)
         folder.was_there, folder._lock = was_there, lock
         return folder
+
+    def check_settings(self, settings: Mapping[str, Any] | None = None) -> None:
+        """Refuse to go on with other settings than the run began with, but for those that may change.
+
+        Args:
+            settings: Those to go on with; what config.json says by default.
+
+        Raises:
+            InputError: If they are others.
+        """
+        began_with = self.config.get("began_with")  # earlier versions did not say
+        now = _digest_of_settings(self.config["command"], self.config["settings"] if settings is None else settings)
+        if began_with not in (None, now):
+            may_change = ", ".join(FREE_SETTINGS)
+            raise InputError(
+                f"{self.path / CONFIG}: its settings are not those that this run began with; restore them (only "
+                f"{may_change} may change), or start a new run"
+            )
 
     def hold(self) -> RunFolder:
         """Have the folder alone, until it is released.
@@ -156,8 +196,7 @@ class RunFolder:
     def release(self) -> None:
         """Let others have the folder."""
         if self._lock is not None:
-            remove(self.path / LOCK)
-            self._lock.release()
+            _unlock(self.path, self._lock)
             self._lock = None
 
     def record(self, **facts: Any) -> None:
@@ -269,15 +308,17 @@ class RunFolder:
 
     @property
     def started(self) -> bool:
-        """Whether there is more in the folder than the settings."""
-        return _has_started(self.path)
+        """Whether there is something to lose: a pass of learning, or a result."""
+        return has_started(self.path)
+
+    @property
+    def replaces(self) -> bool:
+        """Whether an earlier run is put aside for it."""
+        return (self.path / REPLACED).exists()
 
     def discard(self) -> None:
         """Leave the folder as `create` found it; only for a run that has not started."""
-        if (self.path / REPLACED).exists():
-            _put_back(self.path)
-        else:
-            (self.path / CONFIG).unlink()
+        put_back(self.path)
         self.release()
         if not self.was_there:
             self.path.rmdir()

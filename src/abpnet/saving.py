@@ -8,6 +8,7 @@ from numbers import Integral
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -39,6 +40,9 @@ def save(estimator: Any, folder: Path, with_chains: bool = True) -> None:
     Raises:
         InputError: If something else stands there, or the prior or the emission is a class of the caller's own.
     """
+    folder = folder.resolve()  # of a link, what it leads to
+    if folder == Path.cwd():
+        raise InputError("folder: is the one that this process works in, which cannot be replaced; name one within it")
     if folder.exists() and not (folder.is_dir() and {path.name for path in folder.iterdir()} <= set(FILES)):
         raise InputError(f"{folder}: holds something else than a saved estimator; choose another folder")
     model = estimator.model_
@@ -52,6 +56,7 @@ def save(estimator: Any, folder: Path, with_chains: bool = True) -> None:
     if estimator.patches_ is not None:
         tensors |= {f"patches.{name}": tensor for name, tensor in estimator.patches_._asdict().items()}
     settings = estimator.get_params(deep=False)
+    was_chosen = settings["network"] == "auto" if isinstance(settings["network"], str) else False
     settings["network"] = describe_network(model.network)
     try:
         described = {name: describe(getattr(model, name)) for name in ("emission", "prior")}
@@ -67,6 +72,8 @@ def save(estimator: Any, folder: Path, with_chains: bool = True) -> None:
         "latent_shape": model.latent_shape,
         "signal_shape": estimator.signal_shape_,
         "n_features_in": estimator.n_features_in_,
+        "feature_names_in": [str(name) for name in getattr(estimator, "feature_names_in_", [])],
+        "network_was_chosen": was_chosen,
         **described,
         "equivalent_noise": estimator.equivalent_noise_,
         "measurement_noise": estimator.measurement_noise_,
@@ -75,6 +82,14 @@ def save(estimator: Any, folder: Path, with_chains: bool = True) -> None:
         "history": estimator.history_,
     }
     write_folder(folder, tensors, facts)
+
+
+def unlearned(description: dict[str, Any], prior: Any) -> nn.Module:
+    """The network that an estimator was given, for fitting it anew: without weights, which fitting then draws."""
+    if isinstance(prior, str) and prior in NON_NEGATIVE:  # which wraps it once more
+        description = description["network"]
+    with torch.device("meta"):
+        return build_network(description).to("meta")
 
 
 def load(kind: type[Any], folder: Path, network: nn.Module | None, device: str) -> Any:
@@ -123,6 +138,8 @@ def _build(
             learned.load_state_dict(parts["network"])
     except (RuntimeError, ValueError) as error:
         raise InputError(f"{folder}: the weights do not fit the network ({' '.join(str(error).split())})") from None
+    if network is None and not facts.get("network_was_chosen", True):
+        network = unlearned(settings["network"], settings["prior"])
     settings["network"] = "auto" if network is None else network
     if isinstance(settings["recipe"], dict):
         settings["recipe"] = Recipe(**settings["recipe"])
@@ -146,6 +163,8 @@ def _build(
     estimator.noise_scale_ = facts.get("noise_scale", 1.0)
     estimator.signal_shape_ = tuple(facts["signal_shape"])
     estimator.n_features_in_ = facts["n_features_in"]
+    if facts.get("feature_names_in"):
+        estimator.feature_names_in_ = np.asarray(facts["feature_names_in"], dtype=object)
     estimator.precision_, estimator.history_ = dict(facts["precision"]), list(facts["history"])
     estimator.n_iter_ = len(estimator.history_)
     return estimator

@@ -110,8 +110,10 @@ class TableImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
                 shown = show_progress(iterations, title="table", max_iter=self.max_iter, max_seconds=self.max_seconds)
             for _ in shown:
                 if interruption.requested():
-                    warnings.warn("learning was interrupted; the imputer keeps what it learned", stacklevel=2)
                     break
+            iterations.close()
+            if interruption.requested():
+                warnings.warn("learning was interrupted; the imputer keeps what it learned", stacklevel=2)
         return self
 
     def iterations(self, X: Any, checkpoint: tuple[dict[str, Tensor], dict[str, Any]] | None = None) -> Generator[Pass]:

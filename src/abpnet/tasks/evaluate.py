@@ -183,7 +183,7 @@ def _table(outcomes: list[dict[str, Any]]) -> list[dict[str, Any]]:
     by_method = {row["method"]: row for row in rows}
     if COMPONENTS in by_method:
         ratios = {
-            column: error / by_method[COMPONENTS][column]
+            column: error / by_method[COMPONENTS][column] if by_method[COMPONENTS][column] > 0 else None
             for column, error in by_method[OURS].items()
             if column != "method"
         }

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from abpnet import figures, parallel, report
+from abpnet.durable import FILES
 from abpnet.errors import InputError
 from abpnet.estimator import GeneratorNetwork
 from abpnet.interruption import delay_interruption
@@ -142,6 +143,9 @@ def logged(
                 saved = time.monotonic()
             if stopped_by is not None:
                 raise Interrupted(run.path, iteration.iteration, stopped_by)
+        stopped_by = interruption.requested()
+        if stopped_by is not None:  # while learning was concluded, which is done again from the last checkpoint
+            raise Interrupted(run.path, learner.state_.iteration, stopped_by)
 
 
 def learn(
@@ -208,6 +212,7 @@ def run_part(
     config = settings.out / "config.json"
     folder = RunFolder(settings.out) if config.exists() else None
     folder = folder or RunFolder.create(settings.out, command, settings_to_json(settings))
+    folder.check_settings(settings_to_json(settings))
     if folder.result is None:
         try:
             folder.finish(run(settings, folder))
@@ -260,6 +265,8 @@ def load_model(path: Path, device: str) -> GeneratorNetwork:
         raise InputError(f"{path}: no such folder; expected that of a finished run or of a saved model")
     if (path / "model").is_dir():
         return GeneratorNetwork.load(path / "model", device=device)
+    if not any((path / name).exists() for name in ("config.json", *FILES)):
+        raise InputError(f"{path}: neither a run nor a saved model is in this folder")
     if (path / "config.json").exists():
         if RunFolder(path).result is not None:
             inner = sorted(str(model.parent) for model in path.glob("*/model"))

@@ -60,6 +60,7 @@ class RunSettings:
             InputError: If one is out of its range.
         """
         check_device(self.device)
+        check_whole("--seed", self.seed)
         check_number("--seed", self.seed, 0, 2**63 - 1)
 
 
@@ -79,11 +80,22 @@ class LearningSettings(RunSettings):
     def check(self) -> None:
         """Refuse settings that cannot be used."""
         super().check()
+        check_whole("--max-iter", self.max_iter)
         check_number("--max-iter", self.max_iter, 1)
         if self.tensorboard and find_spec("tensorboard") is None:
             raise InputError("--tensorboard needs TensorBoard; install it by: pip install 'abpnet[tensorboard]'")
         if self.max_seconds is not None and not self.max_seconds > 0:
             raise InputError(f"--max-seconds must be above 0, got {self.max_seconds}")
+
+
+def check_whole(name: str, value: Any) -> None:
+    """Refuse what is no whole number, as a file edited by hand may have it.
+
+    Raises:
+        InputError: If it is none.
+    """
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise InputError(f"{name} must be a whole number, got {value!r}")
 
 
 def check_number(name: str, value: float | int | None, least: float | int, most: float | int | None = None) -> None:
