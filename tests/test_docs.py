@@ -66,8 +66,8 @@ def shorter(settings):
     wanted = {"baselines": False, "residuals": "white"}  # both have tests of their own
     for name in (field.name for field in fields(settings)):
         value = getattr(settings, name)
-        if name in AT_MOST and value is not None:
-            wanted[name] = min(value, AT_MOST[name])
+        if name in AT_MOST and (value is not None or name == "limit"):  # no limit is the largest
+            wanted[name] = AT_MOST[name] if value is None else min(value, AT_MOST[name])
         elif name == "pixels":  # twice those of the photograph if they are not given
             wanted[name] = tuple(min(part, MOST_PIXELS) for part in value or (MOST_PIXELS, MOST_PIXELS))
         elif name == "map" and value is not None:
