@@ -135,7 +135,7 @@ def test_a_new_run_that_was_stopped_from_outside_says_how_to_go_on(data, tmp_pat
     assert run("resume", out) == 0
 
 
-def test_other_settings_than_a_run_began_with_are_refused(data, tmp_path, monkeypatch, capsys):
+def test_other_settings_than_a_run_began_with_are_refused(data, tmp_path, monkeypatch, capsys, types_unchecked):
     out = tmp_path / "out"
     with monkeypatch.context() as patch:  # its model is learned, its report not written
         patch.setattr("abpnet.tasks.complete.write_recovery", raising(signal.SIGINT))

@@ -7,6 +7,7 @@ import json
 import shlex
 from dataclasses import dataclass
 from importlib.util import find_spec
+from numbers import Real
 from pathlib import Path
 from typing import Any, Literal
 
@@ -84,7 +85,7 @@ class LearningSettings(RunSettings):
         check_number("--max-iter", self.max_iter, 1)
         if self.tensorboard and find_spec("tensorboard") is None:
             raise InputError("--tensorboard needs TensorBoard; install it by: pip install 'abpnet[tensorboard]'")
-        if self.max_seconds is not None and not self.max_seconds > 0:
+        if self.max_seconds is not None and not (isinstance(self.max_seconds, Real) and self.max_seconds > 0):
             raise InputError(f"--max-seconds must be above 0, got {self.max_seconds}")
 
 
