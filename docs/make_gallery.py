@@ -35,7 +35,7 @@ GALLERY: dict[str, tuple[str, dict[str, Any]]] = {
 }
 # What a page leaves in the folder where it is run, for each picture of the tutorials.
 TUTORIALS = {
-    "images": "runs/photos/training images.png",
+    "images": "images.png",
     "texture": "texture.png",
     "sound": "runs/drops/sounds.png",
     "table": "table.png",
