@@ -29,13 +29,13 @@ GALLERY: dict[str, tuple[str, dict[str, Any]]] = {
     "texture": ("texture", {"max_iter": 40, "max_seconds": None}),
     "sound": ("sound_texture", {"max_iter": 50, "max_seconds": None}),
     "objects": ("objects", {"max_iter": 12}),
-    "video": ("dynamic_texture", {"max_iter": 60, "seconds": None}),
+    "video": ("dynamic_texture", {"size": 16, "latent_dim": 4, "max_iter": 20, "seconds": None}),
     "indirect": ("random_projections", {"max_iter": 30}),
     "evaluation": ("model_evaluation", {"max_iter": 40, "latent_dims": (5, 20), "n_images": 600}),
 }
 # What a page leaves in the folder where it is run, for each picture of the tutorials.
 TUTORIALS = {
-    "images": "runs/photos/training images.png",
+    "images": "images.png",
     "texture": "texture.png",
     "sound": "runs/drops/sounds.png",
     "table": "table.png",
@@ -45,15 +45,16 @@ TUTORIALS = {
 
 
 def keep(picture: Path, kept: Path) -> None:
-    """The picture with as many colours, 128 at most, as leave it small."""
+    """The picture, with no more colours than leave it small."""
     kept.parent.mkdir(exist_ok=True)
     whole = Image.open(picture).convert("RGB")
     whole.thumbnail((WIDEST, WIDEST), Image.Resampling.LANCZOS)
+    whole.save(kept, optimize=True)
     for colours in (128, 64, 32, 16):
-        few = whole.quantize(colours, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
-        few.save(kept, optimize=True)
         if kept.stat().st_size < LARGEST:
             break
+        few = whole.quantize(colours, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+        few.save(kept, optimize=True)
     print(f"{kept.relative_to(DOCS)}: {kept.stat().st_size / 1000:.0f} kB", flush=True)
 
 
