@@ -183,6 +183,10 @@ def test_a_hole_is_painted_and_repaired(page):
     canvas = page.locator("canvas:visible").first
     canvas.wait_for()
     canvas.scroll_into_view_if_needed()
+    repair = page.get_by_role("button", name="Repair", exact=True)
+    repair.click()
+    page.get_by_text("nothing is hidden").wait_for()
+    canvas.scroll_into_view_if_needed()
     page.wait_for_timeout(1000)  # until the canvas has come to rest
     box = canvas.bounding_box()
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
@@ -190,7 +194,7 @@ def test_a_hole_is_painted_and_repaired(page):
     page.mouse.down()
     page.mouse.move(x + 50, y, steps=10)
     page.mouse.up()
-    page.get_by_role("button", name="Repair", exact=True).click()
+    repair.click()
     told = page.get_by_text("of the pixels were hidden")
     told.wait_for()
     share = float(told.inner_text().split("%")[0])
@@ -220,45 +224,35 @@ def test_a_bad_upload_gets_a_message_and_a_good_one_is_resized(page, tmp_path):
     page.get_by_text("50% of the pixels were hidden").wait_for()
 
 
-def test_nothing_hidden_is_said_so(page):
-    turn_to(page, "Repair")
-    page.locator("canvas:visible").first.wait_for()
-    page.get_by_role("button", name="Repair", exact=True).click()
-    page.get_by_text("nothing is hidden").wait_for()
-
-
-@pytest.mark.parametrize(
-    ("name", "button", "found"),
-    [
-        ("texture", "New texture", "img"),
-        ("sound", "New sound", "img"),
-        ("video", "New video", "img"),
-        ("deep", "New images", "img"),
-    ],
-)
-def test_what_a_run_learned_is_synthesised(page, name, button, found):
-    choose(page, "Run", name)
+def test_what_each_run_learned_is_synthesised_and_what_it_cannot_do_is_said(page):
     turn_to(page, "Synthesise")
-    page.get_by_role("button", name=button).click()
     panel = page.get_by_role("tabpanel").locator("visible=true")
-    panel.locator(f"{found}:visible").first.wait_for()
-    if name == "sound":
-        panel.locator("audio, .waveform-container").first.wait_for(state="attached")
-    if name == "video":
-        with page.expect_download() as download:
-            page.get_by_role("button", name="Download MP4").click()
-        assert b"ftyp" in Path(download.value.path()).read_bytes()[:12]
-    if name == "texture":
-        with page.expect_download() as download:
-            panel.get_by_label("Download").first.click()
-        assert Image.open(download.value.path()).size == (384, 256)
-
-
-def test_what_a_run_cannot_do_is_said(page):
-    choose(page, "Run", "texture")
-    page.get_by_text("texture learned a texture, whose factors are a map").first.wait_for()
     choose(page, "Run", "going on")
-    page.get_by_text("has not finished learning").first.wait_for()
+    panel.get_by_text("has not finished learning").wait_for()
+    choose(page, "Run", "deep")
+    before, _ = picture(page, "f(z), z drawn from the prior")
+    page.get_by_label("Seed").locator("visible=true").fill("3")
+    page.get_by_role("button", name="New images").click()
+    changed(page, "f(z), z drawn from the prior", before)
+    choose(page, "Run", "texture")
+    page.get_by_role("button", name="New texture").click()
+    panel.locator("img:visible").first.wait_for()
+    with page.expect_download() as download:
+        panel.get_by_label("Download").first.click()
+    assert Image.open(download.value.path()).size == (384, 256)
+    choose(page, "Run", "sound")
+    page.get_by_role("button", name="New sound").click()
+    assert picture(page, "Waveform and spectrogram")[1].std() > 1
+    assert panel.locator("audio").count() or panel.locator(".waveform-container").count()
+    choose(page, "Run", "video")
+    page.get_by_role("button", name="New video").click()
+    panel.locator("img:visible").first.wait_for()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download MP4").click()
+    assert b"ftyp" in Path(download.value.path()).read_bytes()[:12]
+    turn_to(page, "Repair")
+    choose(page, "Run", "texture")
+    page.get_by_text("texture learned a texture, whose factors are a map").locator("visible=true").first.wait_for()
 
 
 def test_training_is_followed_while_it_goes_on(page, going_on):

@@ -85,9 +85,10 @@ class ServedRun:
 
     def status(self) -> str:
         """How far it is, in a word or two."""
-        if self.folder is None:
+        folder = self.folder
+        if folder is None:
             return "saved model"
-        if self.result():
+        if folder.result is not None:
             return "finished"
         return "learned, not finished" if (self.path / "model").is_dir() else "learning, or interrupted"
 
