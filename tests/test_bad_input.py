@@ -135,7 +135,7 @@ def test_files_that_cannot_be_used(data, files, completed, tmp_path, capsys):
         ("complete", "builtin:digits", "--size", "16"): "size",
         ("complete", "builtin:digits", "--crop", "0", "0", "8", "8"): "crop",
         ("texture", "builtin:velvet"): "builtin:gravel",
-        ("sample", tmp_path): "manifest.json",
+        ("sample", tmp_path): "neither a run nor a saved model",
         ("sample", tmp_path / "absent"): "no such folder",
         ("sample", files / "text.png"): "no such folder",
         ("explain", completed, files / "text.png"): "text.png",

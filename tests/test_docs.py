@@ -125,6 +125,7 @@ def shortened(search_shortened, monkeypatch):
     monkeypatch.setattr(abpnet, "infer", partial(abpnet.infer, n_steps=3))
     monkeypatch.setattr(vae, "learn", few_passes(vae.learn))
     monkeypatch.setattr("abpnet.tasks.texture.quilt", tiled)
+    monkeypatch.setattr("abpnet.explaining.BATCH", 8)  # batches are filled up to so many rows
     for module in ("abpnet.data", "abpnet.data.images"):
         monkeypatch.setattr(f"{module}.digits", lambda: builtin.digits()[:330])
 
