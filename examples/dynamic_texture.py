@@ -49,7 +49,7 @@ def main(
         save_gif(out, ours, clip.frame_rate)
     if picture is not None:
         rows = {"clip": clip.frames, "abpnet": ours, "linear dynamic system": linear}
-        shown = {name: row[60:120:5].clip(-1, 1) for name, row in rows.items()}
+        shown = {name: row[40:100:5].clip(-1, 1) for name, row in rows.items()}
         save_picture(picture, rows_of_images(shown, max(1, 64 // size)))
     return scores
 

@@ -79,7 +79,7 @@ def rows_of_images(rows: Mapping[str, np.ndarray], scale: int = 1, columns: Sequ
     return np.concatenate(strips)
 
 
-def save_picture(path: Path, pixels: np.ndarray) -> None:
+def save_picture(path: str | Path, pixels: np.ndarray) -> None:
     """Write uint8 (height, width, 3) as PNG."""
     Image.fromarray(pixels).save(path)
 
