@@ -8,7 +8,7 @@ import torch
 
 from abpnet.errors import InputError
 from abpnet.runs import RunFolder
-from test_runs import PowerFailureError, content_of, facts_at, new_run
+from test_runs import PowerFailureError, content_of, dying, facts_at, new_run
 
 TENSORS = {"weight": torch.ones(2)}
 
@@ -46,20 +46,11 @@ def test_killed_while_an_earlier_run_is_put_aside_it_is_not_lost(tmp_path, monke
     run.log({"iteration": 1})
     run.save_checkpoint(1, TENSORS, facts_at(1))
     run.finish({"error": 1.0})
-    before, calls = content_of(run.path), []
-
-    def dies_at_last(function):
-        def call(*arguments, **options):
-            calls.append(function)
-            if len(calls) >= moment:
-                raise PowerFailureError
-            return function(*arguments, **options)
-
-        return call
+    before, dies = content_of(run.path), dying(moment)
 
     with monkeypatch.context() as patch:
         for name in ("rename", "mkdir", "replace"):
-            patch.setattr(Path, name, dies_at_last(getattr(Path, name)))
+            patch.setattr(Path, name, dies(getattr(Path, name)))
         with contextlib.suppress(PowerFailureError):
             RunFolder.create(run.path, "demo", {"seed": 1}, overwrite=True).release()
     RunFolder.create(run.path, "demo", {"seed": 2}, overwrite=True).discard()

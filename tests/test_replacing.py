@@ -13,7 +13,7 @@ from abpnet.errors import DivergenceError
 from abpnet.replacing import has_started
 from abpnet.runs import RunFolder
 from commands import COMPLETE, run
-from test_runs import PowerFailureError, content_of, new_run
+from test_runs import PowerFailureError, content_of, dying, new_run
 
 pytestmark = pytest.mark.usefixtures("ctrl_c_is_heard")
 
@@ -91,19 +91,10 @@ def test_a_disk_without_room_for_settings_leaves_the_earlier_run(earlier, monkey
 
 @pytest.mark.parametrize("moment", range(1, 9))
 def test_killed_while_it_is_put_back_it_is_not_lost(earlier, monkeypatch, moment):
-    before, calls = content_of(earlier), []
+    before, dies = content_of(earlier), dying(moment)
     new = RunFolder.create(earlier, "demo", {"seed": 1}, overwrite=True)
     (earlier / "metrics.jsonl").touch()
     (earlier / "d20").mkdir()
-
-    def dies(function):
-        def call(*arguments, **options):
-            calls.append(function)
-            if len(calls) >= moment:
-                raise PowerFailureError
-            return function(*arguments, **options)
-
-        return call
 
     with monkeypatch.context() as patch, contextlib.suppress(PowerFailureError):
         for name in ("rename", "rmdir"):

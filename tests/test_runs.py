@@ -25,6 +25,22 @@ class PowerFailureError(BaseException):
     """Not an Exception, so that nothing in between may swallow it."""
 
 
+def dying(moment):
+    """What makes functions fail from a certain one of their calls on, as a machine does whose power is gone."""
+    calls = []
+
+    def dies(function):
+        def call(*arguments, **options):
+            calls.append(function)
+            if len(calls) >= moment:
+                raise PowerFailureError
+            return function(*arguments, **options)
+
+        return call
+
+    return dies
+
+
 def new_run(tmp_path, **settings):
     return RunFolder.create(tmp_path / "run", "demo", settings)
 

@@ -13,7 +13,7 @@ from abpnet.disk import Rows
 from abpnet.emissions import noise_stds
 from abpnet.errors import InputError
 from abpnet.observations import Complete, Observation, Projection, check_mask, measure, unmasked
-from abpnet.values import named, real, real_tensor
+from abpnet.values import named, real, real_tensor, sizes_of
 
 __all__ = [
     "check_measurements",
@@ -23,6 +23,7 @@ __all__ = [
     "factors_of",
     "fill_in",
     "mean_of",
+    "resized",
     "seed_of",
     "signal_shape",
     "smallest_noise",
@@ -71,6 +72,18 @@ def factors_of(name: str, values: Any, latent_shape: tuple[int, ...], n: int | N
     if farthest > FARTHEST:
         raise InputError(f"{name}: found {farthest:.4g}; factors have a standard deviation of about 1")
     return z
+
+
+def resized(latent_shape: tuple[int, ...], sizes: Any) -> tuple[int, ...]:
+    """Shape of factors whose map has other sizes: height and width, or length.
+
+    Raises:
+        ValueError: If they are none, or of another number.
+    """
+    given = sizes_of("latent_shape", sizes)
+    if len(given) != len(latent_shape) - 1:
+        raise InputError(f"latent_shape={given}: expected {len(latent_shape) - 1} sizes for factors {latent_shape}")
+    return (latent_shape[0], *given)
 
 
 def check_measurements(name: str, Y: np.ndarray, observation: Observation, signal_shape: tuple[int, ...]) -> None:

@@ -19,7 +19,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from abpnet import parallel
+from abpnet import parallel, report
 from abpnet.arguments import CompletionSettings, parse, print_completion
 from abpnet.errors import DivergenceError, InputError, NotWrittenError
 from abpnet.interruption import StoppedAtOnce, stopped_at_once
@@ -74,10 +74,6 @@ def _one_line(message: Warning | str, *place: Any, **more: Any) -> str:
     return f"abpnet: warning: {message}\n"
 
 
-def _brief(value: Any) -> str:
-    return "-" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
 @contextmanager
 def _alone(path: Path, begin: Callable[[], RunFolder]) -> Iterator[RunFolder]:
     """The folder of a run, in which only the first of several processes writes.
@@ -109,7 +105,7 @@ def _tell(folder: RunFolder, result: dict[str, Any], as_json: bool) -> None:
         print(json.dumps({"run": str(folder.path.absolute()), **result}))
         return
     for row in result.get("table", []):
-        print("  ".join(f"{name}: {_brief(value)}" for name, value in row.items()))
+        print("  ".join(f"{name}: {report.brief(value)}" for name, value in row.items()))
     print(f"report: {folder.path / 'report.html'}")
 
 

@@ -11,7 +11,16 @@ from PIL import Image
 
 from abpnet.data.images import to_uint8
 
-__all__ = ["HIDDEN_COLOUR", "grid", "rows_of_images", "save_curves", "save_picture", "save_sounds", "save_spectra"]
+__all__ = [
+    "HIDDEN_COLOUR",
+    "colours",
+    "grid",
+    "rows_of_images",
+    "save_curves",
+    "save_picture",
+    "save_sounds",
+    "save_spectra",
+]
 
 # Missing pixels are shown in a colour that no grey image has.
 HIDDEN_COLOUR = (214, 72, 128)
@@ -20,7 +29,7 @@ GAP = 2
 WINDOW, DECIBELS_SHOWN = 256, 80
 
 
-def _colour(image: np.ndarray) -> np.ndarray:
+def colours(image: np.ndarray) -> np.ndarray:
     """One (channels, height, width) image in [-1, 1], NaN = missing, as uint8 (height, width, 3)."""
     missing = np.isnan(image).any(0)
     whole = np.broadcast_to(to_uint8(np.nan_to_num(image)), (3, *image.shape[1:])).transpose(1, 2, 0).copy()
@@ -39,7 +48,7 @@ def grid(images: np.ndarray, n_columns: int, scale: int = 1) -> np.ndarray:
     Returns:
         uint8 (height, width, 3).
     """
-    tiles = [_colour(image).repeat(scale, 0).repeat(scale, 1) for image in images]
+    tiles = [colours(image).repeat(scale, 0).repeat(scale, 1) for image in images]
     height, width = tiles[0].shape[:2]
     n_rows = -(-len(tiles) // n_columns)
     canvas = np.full((n_rows * (height + GAP) + GAP, n_columns * (width + GAP) + GAP, 3), 255, np.uint8)

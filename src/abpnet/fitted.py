@@ -13,7 +13,7 @@ from sklearn.base import TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from abpnet.arrays import converter, factors_of, mean_of, seed_of
+from abpnet.arrays import converter, factors_of, mean_of, resized, seed_of
 from abpnet.chance import seed_for
 from abpnet.disk import Rows
 from abpnet.emissions import ADDITIVE
@@ -34,7 +34,7 @@ from abpnet.residuals import ResidualField
 from abpnet.short_chains import short_draws
 from abpnet.uncertainty import check_level, fewest_draws, noise_scale
 from abpnet.validation import validated
-from abpnet.values import check_between, check_count, shown, sizes_of, truths
+from abpnet.values import check_between, check_count, shown, truths
 from abpnet.whitening import whiten
 
 __all__ = ["FittedNetwork"]
@@ -248,10 +248,7 @@ class FittedNetwork(TransformerMixin):
         generator = torch.Generator().manual_seed(seed_for("samples", seed))
         shape = self.model_.latent_shape
         if latent_shape is not None:
-            sizes = sizes_of("latent_shape", latent_shape)
-            if len(sizes) != len(shape) - 1:
-                raise ValueError(f"latent_shape={sizes}: expected {len(shape) - 1} sizes for factors {shape}")
-            shape = (shape[0], *sizes)
+            shape = resized(shape, latent_shape)
         z = (self.model_.prior if prior is None else prior_of(prior)).sample((n, *shape), generator)
         return self._mean(self._decode(z)).numpy()
 

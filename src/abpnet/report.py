@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-__all__ = ["audio", "folded", "paragraph", "picture", "preformatted", "table", "write_report"]
+__all__ = ["audio", "brief", "folded", "paragraph", "picture", "preformatted", "table", "write_report"]
 
 # Bytes of a sound that still goes into the page.
 LARGEST_AUDIO = 4_000_000
@@ -77,10 +77,9 @@ def audio(path: Path, caption: str, page: Path | None = None) -> str:
     return f'<figure><audio controls src="{source}"></audio><figcaption>{escape(caption)}</figcaption></figure>'
 
 
-def _cell(value: Any) -> str:
-    if value is None:
-        return "-"
-    return f"{value:.4g}" if isinstance(value, float) else escape(str(value))
+def brief(value: Any) -> str:
+    """A value as tables show it: None as a dash, numbers with a fraction to four digits."""
+    return "-" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def table(rows: Sequence[Mapping[str, Any]], ours: str | None = None) -> str:
@@ -94,7 +93,7 @@ def table(rows: Sequence[Mapping[str, Any]], ours: str | None = None) -> str:
     head = "".join(f"<th>{escape(name)}</th>" for name in names)
     body = "".join(
         f"<tr{' class=ours' if row[names[0]] == ours else ''}>"
-        + "".join(f"<td>{_cell(row[name])}</td>" for name in names)
+        + "".join(f"<td>{escape(brief(row[name]))}</td>" for name in names)
         + "</tr>"
         for row in rows
     )

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from abpnet import saving
+from abpnet import report, saving
 from abpnet.durable import FILES
 from abpnet.errors import InputError, NotWrittenError
 
@@ -25,8 +25,7 @@ def _client(name: str) -> Any:
 
 
 def _cell(value: Any) -> str:
-    text = "-" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
-    return " ".join(text.split()).replace("|", "\\|")
+    return " ".join(report.brief(value).split()).replace("|", "\\|")
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -80,10 +79,10 @@ def push(
     estimator: Any,
     destination: str | Path,
     *,
-    title: str = "A generator network",
-    results: Sequence[Mapping[str, Any]] = (),
-    with_chains: bool = False,
-    private: bool = True,
+    title: str,
+    results: Sequence[Mapping[str, Any]],
+    with_chains: bool,
+    private: bool,
 ) -> None:
     """Write a fitted estimator and its model card into a folder, or to the Hugging Face Hub.
 

@@ -10,9 +10,10 @@ from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from abpnet import exporting, saving, sharing
+from abpnet.arrays import resized
 from abpnet.errors import InputError
 from abpnet.model import GeneratorModel
-from abpnet.values import check_count, named, shown, sizes_of
+from abpnet.values import check_count, named, shown
 
 __all__ = ["StoredNetwork"]
 
@@ -117,8 +118,5 @@ class StoredNetwork:
         if n is not None:
             check_count("n", n)
         if latent_shape is not None:
-            sizes = sizes_of("latent_shape", latent_shape)
-            if len(sizes) != len(shape) - 1:
-                raise InputError(f"latent_shape={sizes}: expected {len(shape) - 1} sizes for factors {shape}")
-            shape = (shape[0], *sizes)
+            shape = resized(shape, latent_shape)
         return exporting.export(self.module(), shape, _path("path", path), n)

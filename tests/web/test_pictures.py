@@ -4,8 +4,8 @@ from PIL import Image
 
 from abpnet.data.limits import Limits
 from abpnet.errors import InputError
-from abpnet.figures import HIDDEN_COLOUR
-from abpnet.web.pictures import as_images, colours, enlarged, fit, map_colours, read_upload
+from abpnet.figures import HIDDEN_COLOUR, colours
+from abpnet.web.pictures import as_images, enlarged, fit, map_colours, read_upload
 
 
 def test_small_pictures_become_squares_of_their_pixels_and_large_ones_stay():

@@ -10,13 +10,12 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
-from abpnet.data.images import load_image, to_uint8
+from abpnet.data.images import load_image
 from abpnet.data.limits import Limits
 from abpnet.data.pictures import decode
 from abpnet.errors import InputError
-from abpnet.figures import HIDDEN_COLOUR
 
-__all__ = ["Fitted", "as_images", "colours", "enlarged", "factor_of", "fit", "map_colours", "read_upload"]
+__all__ = ["Fitted", "as_images", "enlarged", "factor_of", "fit", "map_colours", "read_upload"]
 
 # Small images are enlarged until their longer side has about so many pixels.
 SHOWN_SIDE = 384
@@ -29,14 +28,6 @@ KNOWN = 0.999
 def as_images(signals: Float[np.ndarray, "n *shape"]) -> Float[np.ndarray, "n c h w"]:
     """Signals of images, (n, h, w) or (n, c, h, w), with their channels."""
     return signals if signals.ndim == 4 else signals[:, None]
-
-
-def colours(image: Float[np.ndarray, "c h w"]) -> UInt8[np.ndarray, "h w 3"]:
-    """An image in [-1, 1] as a picture; what is not known, NaN, in a colour that no grey image has."""
-    missing = np.isnan(image).any(0)
-    picture = np.broadcast_to(to_uint8(np.nan_to_num(image)), (3, *image.shape[1:])).transpose(1, 2, 0).copy()
-    picture[missing] = HIDDEN_COLOUR
-    return picture
 
 
 def factor_of(size: Sequence[int], side: int = SHOWN_SIDE) -> int:

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from abpnet.errors import InputError
-from abpnet.web.pictures import colours, enlarged
+from abpnet.figures import colours
+from abpnet.web.pictures import enlarged
 
 __all__ = ["COMPUTING", "gallery", "hint", "picture", "present", "refused", "shown", "thumbnails", "told"]
 

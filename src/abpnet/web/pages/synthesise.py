@@ -14,7 +14,7 @@ from abpnet.data.videos import save_gif, save_mp4
 from abpnet.errors import InputError
 from abpnet.web import synthesis
 from abpnet.web.pages.parts import COMPUTING, picture, present, refused, told
-from abpnet.web.pictures import colours, factor_of
+from abpnet.web.pictures import factor_of
 from abpnet.web.served import ServedRun
 
 __all__ = ["page"]
@@ -111,7 +111,7 @@ def page(blocks: Any, served: Sequence[ServedRun], run: Any) -> None:
     def new_texture(index: int, down: float, right: float, seed: float) -> Any:
         with told():
             image = synthesis.new_texture(served[index].network(), int(down), int(right), int(seed or 0))
-            return present(colours(image))
+            return present(figures.colours(image))
 
     def new_sound(index: int, length: float, seed: float) -> tuple[Any, Any]:
         with told():
