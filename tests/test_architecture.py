@@ -91,6 +91,7 @@ FLOORS = [
         "data.builtin",
         "data.array_files",
         "data.pictures",
+        "data.scaling",
         "data.table_files",
         "data.video_files",
         "data.tables",

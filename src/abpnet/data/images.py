@@ -14,6 +14,7 @@ from abpnet.data.array_files import ARRAYS, read_array
 from abpnet.data.builtin import BUILTIN_PREFIX, digits
 from abpnet.data.limits import Limits
 from abpnet.data.pictures import SUFFIXES, decode
+from abpnet.data.scaling import scaled
 from abpnet.errors import InputError
 
 __all__ = ["ImageSet", "SkippedFile", "from_picture", "is_image", "load_image", "load_images", "save_image", "to_uint8"]
@@ -127,25 +128,28 @@ def from_picture(
         InputError: If its pixels are no brightness, or it is too large.
     """
     picture = _eight_bits(name, picture)
-    grey = picture.mode in ("1", "L", "LA", "La")
-    transparent = picture.mode.endswith(("A", "a")) or "transparency" in picture.info
-    # Premultiplied colours, so that scaling never mixes in the colour of a transparent pixel.
-    picture = _premultiplied(picture) if transparent else picture.convert("RGB")
-    if size is not None:
-        picture = ImageOps.fit(picture, (size, size) if isinstance(size, int) else size, Image.Resampling.LANCZOS)
-    n_channels = 1 if grey else 3
-    limits.check_bytes(name, n_channels * picture.width * picture.height * FLOAT_BYTES)
-    whole = np.asarray(picture)
-    pixels = np.divide(whole.transpose(2, 0, 1)[:n_channels], np.float32(127.5), order="C")
+    n_channels = 1 if picture.mode in ("1", "L", "LA", "La") else 3
+    picture, opaque = _colours_and_opaque(picture)
+    width, height = picture.size if size is None else (size, size) if isinstance(size, int) else size
+    limits.check_bytes(name, n_channels * width * height * FLOAT_BYTES)
+    if opaque is None and picture.size != (width, height):
+        picture = ImageOps.fit(picture, (width, height), Image.Resampling.LANCZOS)
+    channels = np.asarray(picture).transpose(2, 0, 1)[:n_channels]
+    if opaque is not None:
+        channels = scaled(channels, opaque, width, height).clip(0, 255)
+    pixels = np.divide(channels, np.float32(127.5), order="C")
     pixels -= 1
-    if transparent:
-        np.copyto(pixels, np.nan, where=whole[..., 3] < 255)
     return pixels
 
 
-def _premultiplied(picture: Image.Image) -> Image.Image:
-    picture = picture.convert("LA") if picture.mode == "La" else picture
-    return (picture if picture.mode == "RGBA" else picture.convert("RGBA")).convert("RGBa")
+def _colours_and_opaque(picture: Image.Image) -> tuple[Image.Image, np.ndarray | None]:
+    """The picture in RGB, and where it is opaque unless it is everywhere."""
+    if not (picture.mode.endswith(("A", "a")) or "transparency" in picture.info):
+        return picture.convert("RGB"), None
+    # Pillow does not turn premultiplied grey into RGBA at once.
+    picture = (picture.convert("LA") if picture.mode == "La" else picture).convert("RGBA")
+    opaque = np.asarray(picture.getchannel("A")) == 255
+    return picture.convert("RGB"), None if opaque.all() else opaque
 
 
 def _image_files(folder: Path) -> list[tuple[str, bool]]:

@@ -8,11 +8,11 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, UInt8
-from PIL import Image
 
 from abpnet.data.images import load_image
 from abpnet.data.limits import Limits
 from abpnet.data.pictures import decode
+from abpnet.data.scaling import scaled
 from abpnet.errors import InputError
 
 __all__ = ["Fitted", "as_images", "enlarged", "factor_of", "fit", "map_colours", "read_upload"]
@@ -21,8 +21,6 @@ __all__ = ["Fitted", "as_images", "enlarged", "factor_of", "fit", "map_colours",
 SHOWN_SIDE = 384
 # The longer side that an uploaded picture keeps; more than any model's is of no use.
 KEPT_SIDE = 1024
-# A pixel of a scaled picture is known if so much of what it was made of is.
-KNOWN = 0.999
 
 
 def as_images(signals: Float[np.ndarray, "n *shape"]) -> Float[np.ndarray, "n c h w"]:
@@ -91,27 +89,10 @@ def fit(picture: Float[np.ndarray, "c h w"], shape: tuple[int, ...]) -> Fitted:
     notes = []
     if picture.shape[1:] != (height, width):
         notes.append(f"resized from {picture.shape[2]} x {picture.shape[1]} to {width} x {height} pixels")
-        picture = _scaled(picture, height, width)
+        picture = np.clip(scaled(picture, ~np.isnan(picture).any(0), width, height), -1, 1)
     if len(picture) == 3 and channels == 1:
         if (picture != picture[:1]).any():
             notes.append("colours turned into shades of grey")
         picture = picture.mean(0, keepdims=True)
     image = np.ascontiguousarray(np.broadcast_to(picture, (channels, height, width)), np.float32)
     return Fitted(image, f"The picture was {' and '.join(notes)}: that is what this model knows." if notes else "")
-
-
-def _scaled(picture: np.ndarray, height: int, width: int) -> np.ndarray:
-    """The middle of the picture, scaled; of what is partly missing, nothing is known."""
-    scale = min(picture.shape[1] / height, picture.shape[2] / width)
-    down, right = (picture.shape[1] - scale * height) / 2, (picture.shape[2] - scale * width) / 2
-    box = (right, down, right + scale * width, down + scale * height)
-
-    def resized(channel: np.ndarray, by: Image.Resampling = Image.Resampling.LANCZOS) -> np.ndarray:
-        whole = Image.fromarray(np.ascontiguousarray(channel, np.float32))
-        return np.asarray(whole.resize((width, height), by, box=box))
-
-    known = ~np.isnan(picture).any(0)
-    weight, covered = resized(known), resized(known, Image.Resampling.BOX)
-    scaled = np.stack([resized(np.where(known, channel, 0)) for channel in picture])
-    scaled /= np.where(covered > KNOWN, weight, np.nan)
-    return np.clip(scaled, -1, 1)
