@@ -20,10 +20,11 @@ help:
 	@echo "make release  build the wheel, check it, and run its demonstration in an environment that has nothing else"
 
 # torch is installed by name and version first: later packages then find their requirement met.
+# Most of what comes with it is never imported: Python compiles what is, when it is.
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable ".[dev]"
 	@touch $@
 
 demo: $(READY)
@@ -42,7 +43,7 @@ SECONDS ?= 30
 TARGETS := $(patsubst fuzz/%_target.py,%,$(wildcard fuzz/*_target.py))
 
 fuzz: $(READY)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[fuzz]"
+	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable ".[fuzz]"
 	for target in $(TARGETS); do $(BIN)/python fuzz/run.py $$target --seconds $(SECONDS) || exit 1; done
 
 bench: $(READY)
@@ -52,11 +53,11 @@ results: $(READY)
 	$(BIN)/python benchmarks/results.py --data $(DATA)
 
 docs: $(READY)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[docs]"
+	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable ".[docs]"
 	$(BIN)/sphinx-build -W --keep-going docs docs/_build
 
 gallery: $(READY)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[tables]"
+	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable ".[tables]"
 	OMP_NUM_THREADS=1 $(BIN)/python docs/make_gallery.py
 
 release: $(READY)
@@ -64,7 +65,7 @@ release: $(READY)
 	$(BIN)/python -m build --outdir dist
 	$(BIN)/twine check --strict dist/*
 	$(PYTHON) -m venv build/bare
-	build/bare/bin/python -m pip install --quiet --constraint constraints.txt dist/*.whl
+	build/bare/bin/python -m pip install --quiet --no-compile --constraint constraints.txt dist/*.whl
 	mkdir -p build/empty
 	cd build/empty && ../bare/bin/abpnet demo
 

@@ -10,7 +10,7 @@ from collections import Counter
 import jaxtyping
 from jaxtyping import install_import_hook
 
-CALLS = 30
+CALLS = 5
 calls_of = Counter()
 _jaxtyped = jaxtyping.jaxtyped
 
