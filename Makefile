@@ -30,9 +30,9 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY)
 	$(BIN)/abpnet demo --out runs/demo --overwrite
 
-# Two tests at a time, of one thread each: threads of both would wait for one another.
+# Two files of tests at a time, of one thread each: threads of both would wait for one another.
 test: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadscope
 
 lint: $(READY)
 	$(BIN)/ruff check .

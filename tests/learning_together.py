@@ -18,7 +18,7 @@ from abpnet.networks import ObjectNetwork, initialise
 from abpnet.recipes import RECIPES
 
 # 13 examples in batches of 6: the last batch is one example, fewer than there are processes.
-N, BATCH, PASSES, SMALL_STEPS = 13, 6, 20, {"batch_size": 6, "learning_rate": 5e-4}
+N, BATCH, PASSES, SMALL_STEPS = 13, 6, 10, {"batch_size": 6, "learning_rate": 5e-4}
 CASES = {
     "complete": (replace(RECIPES["default"], **SMALL_STEPS), 0.0),
     "masked": (replace(RECIPES["whitened"], **SMALL_STEPS), 0.5),
@@ -28,7 +28,7 @@ CASES = {
     "one batch": (replace(RECIPES["paper"], batch_size=100), 0.3),
     "on disk": (replace(RECIPES["kriged"], **SMALL_STEPS), 0.3),
 }
-CHECKPOINT_AFTER = 8
+CHECKPOINT_AFTER = 7
 RESUMED = ("complete", "masked", "on disk")
 
 

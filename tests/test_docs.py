@@ -123,9 +123,11 @@ def shortened(search_shortened, monkeypatch):
     for kind in (abpnet.GeneratorNetwork, abpnet.TableImputer):
         monkeypatch.setattr(kind, "iterations", few(kind.iterations))
     monkeypatch.setattr(abpnet, "infer", partial(abpnet.infer, n_steps=3))
+    monkeypatch.setattr(abpnet, "evaluate", partial(abpnet.evaluate, n_steps=3))
+    monkeypatch.setattr("abpnet.tasks.evaluate.evaluate", abpnet.evaluate)
     monkeypatch.setattr(vae, "learn", few_passes(vae.learn))
     monkeypatch.setattr("abpnet.tasks.texture.quilt", tiled)
-    monkeypatch.setattr("abpnet.explaining.BATCH", 8)  # batches are filled up to so many rows
+    monkeypatch.setattr("abpnet.explaining.BATCH", 24)  # batches are filled up to so many rows
     for module in ("abpnet.data", "abpnet.data.images"):
         monkeypatch.setattr(f"{module}.digits", lambda: builtin.digits()[:330])
 

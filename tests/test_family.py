@@ -69,7 +69,7 @@ def settings(emission, prior):
         "emission": EMISSIONS[emission],
         "prior": PRIORS[prior],
         "recipe": RECIPE,
-        "max_iter": 30,
+        "max_iter": 15,
         "precision": "float32",
         "verbose": False,
     }
@@ -77,7 +77,7 @@ def settings(emission, prior):
 
 @pytest.mark.parametrize("prior", PRIORS)
 @pytest.mark.parametrize("emission", EMISSIONS)
-def test_thirty_iterations(emission, prior):
+def test_fifteen_iterations(emission, prior):
     x, seen = observations(EMISSIONS[emission])
     fitted = abpnet.GeneratorNetwork(**settings(emission, prior)).fit(np.where(seen, x, np.nan))
     misfits = [row["error"] for row in fitted.history_]

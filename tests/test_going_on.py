@@ -29,10 +29,10 @@ def assert_same_model(first, second):
     for folder in (first, second):
         history = abpnet.GeneratorNetwork.load(folder / "model").history_
         assert history == [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-        assert [row["iteration"] for row in history] == list(range(1, 61))
+        assert [row["iteration"] for row in history] == list(range(1, 41))
 
 
-LONG = ["--mask", "pepper:0.4:1", "--latent-dim", "3", "--max-iter", "60", "--precision", "float32"]
+LONG = ["--mask", "pepper:0.4:1", "--latent-dim", "3", "--max-iter", "40", "--precision", "float32"]
 LONG += ["--no-baselines", "--draws", "0"]
 
 

@@ -330,9 +330,9 @@ def test_images_that_are_mostly_black_start():
 
 
 def test_learning_recovers_hidden_entries_better_than_the_mean():
-    y = linear_data(300)
+    y = linear_data(120)
     observed = torch.rand(y.shape, generator=torch.Generator().manual_seed(3)) < 0.7
-    estimator = abpnet.GeneratorNetwork(2, noise_std=0.5, max_iter=40, verbose=False).fit(
+    estimator = abpnet.GeneratorNetwork(2, noise_std=0.5, max_iter=15, verbose=False).fit(
         np.where(observed, y, np.nan).astype(np.float32)
     )
     filled = estimator.impute(np.where(observed, y, np.nan).astype(np.float32))

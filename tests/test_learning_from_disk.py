@@ -276,12 +276,12 @@ def memory_of(script, folder, n):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 def test_memory_does_not_grow_with_the_number_of_examples(tmp_path):
-    few, many = (memory_of(LEARN, tmp_path, n) for n in (300, 1600))
-    assert (tmp_path / "1600.npy").stat().st_size > 400e6
-    assert many - few < 80, "MB, all that was resident at its peak; the files differ by 340"
+    few, many = (memory_of(LEARN, tmp_path, n) for n in (200, 900))
+    assert (tmp_path / "900.npy").stat().st_size > 200e6
+    assert many - few < 60, "MB, all that was resident at its peak; the files differ by 175"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 def test_memory_does_not_grow_with_the_number_of_chains(tmp_path):
-    few, many = (memory_of(CHAINS, tmp_path, n) for n in (20_000, 400_000))  # 4 and 80 MB
-    assert (many - few < 40).all(), "MB: all when chains were written and read; without mapped files at any time"
+    few, many = (memory_of(CHAINS, tmp_path, n) for n in (20_000, 220_000))  # 4 and 44 MB
+    assert (many - few < 20).all(), "MB: all when chains were written and read; without mapped files at any time"

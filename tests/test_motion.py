@@ -134,7 +134,7 @@ def test_a_memory_foretells_what_no_auto_regression_of_order_1_can():
     clip = signal + NOISE * torch.randn(signal.shape, generator=seeded(2))
     alone, path = learned_alone(clip, 20)
     prior = Recurrence(Autoregression(transition_of(path)), 16, seeded(0))
-    together = learned_together(clip, alone, path, prior, 60)
+    together = learned_together(clip, alone, path, prior, 40)
     share = (error(together.model_, clip) - NOISE**2) / float(signal.square().mean())
     # Of the variance of what comes next, z_t alone, were it known, leaves 1 - .6^2 open, all z before .48^2.
     assert 0.48**2 < share < 0.45 < 1 - 0.6**2

@@ -47,7 +47,7 @@ def test_bars_are_found_by_all_priors_but_the_normal_one(prior, bars):
         noise_std=ASSUMED_NOISE,
         prior=prior,
         recipe=RECIPE,
-        max_iter=120,
+        max_iter=100,
         precision="float32",
         verbose=False,
     ).fit(images)

@@ -35,7 +35,7 @@ def test_linear_oracle(masked):
     model, energy, observation, exact = linear_case(masked)
     y = energy.keywords["y"]
     starts = torch.stack([exact.mean.expand(len(y), 3), torch.zeros(len(y), 3)])
-    draws = torch.stack(list(islice(posterior_draws(model, y, observation, starts, seeded(0)), 120)))[20:].numpy()
+    draws = torch.stack(list(islice(posterior_draws(model, y, observation, starts, seeded(0)), 100)))[20:].numpy()
     mean, covariance = exact.mean[0].numpy(), exact.covariance[0].numpy()
     for chain in (draws[::2], draws[1::2]):
         for i in range(3):
@@ -53,20 +53,20 @@ def test_chains_take_turns():
 
 def test_several_chains_stand_at_several_modes_and_a_single_one_where_it_is_told():
     model = abpnet.GeneratorModel(Square(0.0), (1,), emission=abpnet.Gaussian(0.1))
-    y = torch.ones(200, 1)
-    mode = abpnet.infer(model, y, start=torch.ones(200, 1))
+    y = torch.ones(60, 1)
+    mode = abpnet.infer(model, y, start=torch.ones(60, 1))
     assert torch.equal(chain_starts(model, y, Complete(), mode, 1, seeded(1)), mode.unsqueeze(0))
     starts = chain_starts(model, y, Complete(), mode, 6, seeded(1))
-    assert starts.shape == (6, 200, 1)
-    torch.testing.assert_close(starts.abs(), mode.abs().expand(6, 200, 1), rtol=0, atol=1e-3)
+    assert starts.shape == (6, 60, 1)
+    torch.testing.assert_close(starts.abs(), mode.abs().expand(6, 60, 1), rtol=0, atol=1e-3)
     assert 0.1 < (starts > 0).float().mean() < 0.9
 
 
 def test_chains_do_not_start_at_improbable_modes():
     """With a tilt, y = -.16 is explained at z = -.2 or -.8 alike, y = 3 by 1.3 or, at -2.3, 2 nats of prior worse."""
     model = abpnet.GeneratorModel(Square(1.0), (1,), emission=abpnet.Gaussian(0.1))
-    y = torch.full((400, 1), 3.0)
-    modes = abpnet.infer(model, y, start=torch.full((400, 1), 1.3))
+    y = torch.full((60, 1), 3.0)
+    modes = abpnet.infer(model, y, start=torch.full((60, 1), 1.3))
     other = abpnet.infer(model, y[:1], start=torch.full((1, 1), -2.3))
     energy = partial(model.energy, y=y[:1])
     cost = float(energy(other) - energy(modes[:1]))

@@ -138,7 +138,7 @@ def exact_mean(net, matrix, y):
 
 
 def test_recovery_is_the_posterior_mean_of_factors_and_residuals_together(monkeypatch):
-    monkeypatch.setattr("abpnet.fitted.POSTERIOR_DRAWS", 600)
+    monkeypatch.setattr("abpnet.fitted.POSTERIOR_DRAWS", 250)
     operator = Projection.random(SHAPE, 50)
     net = linear_estimator(operator, FIELD)
     _, b = loadings_and_mean(net)
@@ -149,7 +149,7 @@ def test_recovery_is_the_posterior_mean_of_factors_and_residuals_together(monkey
 
 
 def test_lost_measurements_are_left_out_of_the_posterior_mean(monkeypatch):
-    monkeypatch.setattr("abpnet.fitted.POSTERIOR_DRAWS", 600)
+    monkeypatch.setattr("abpnet.fitted.POSTERIOR_DRAWS", 250)
     operator = Projection.random(SHAPE, 50)
     net = linear_estimator(operator, FIELD)
     w, b = loadings_and_mean(net)
@@ -239,7 +239,7 @@ def test_what_is_known_of_the_residuals_is_saved(tmp_path):
 
 
 def test_learning_from_projections_finds_the_field():
-    x = draws_of(FIELD, 150, SIDES).div(4).clamp(-1, 1)
+    x = draws_of(FIELD, 100, SIDES).div(4).clamp(-1, 1)
     operator = Projection.random(SHAPE, 60)
     net = abpnet.GeneratorNetwork(2, recipe="kriged", noise_std=0.6, max_iter=3, precision="float32", verbose=False)
     net.fit(operator(x), observation=operator)

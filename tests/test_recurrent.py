@@ -20,8 +20,8 @@ def bent_path(n, seed=0):
 
 @pytest.fixture(scope="module")
 def fitted():
-    z = bent_path(300)
-    return z, fit_recurrent([z[:150], z[150:]], torch.Generator().manual_seed(0))
+    z = bent_path(200)
+    return z, fit_recurrent([z[:100], z[100:]], torch.Generator().manual_seed(0))
 
 
 def test_it_foretells_what_an_auto_regression_cannot(fitted):

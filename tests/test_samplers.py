@@ -62,7 +62,7 @@ def test_linear_oracle(name, masked, preconditioned):
         root = precondition(model.latent_precision(z, generator, observation, scores_per_factor=5))
     step_size = with_metric if preconditioned else without
     settings = {"step_size": step_size, "n_steps": n_steps, "generator": generator, "root": root}
-    assert_posterior(draws_of(sampler, energy, z, 300, 150, **settings), exact)
+    assert_posterior(draws_of(sampler, energy, z, 200, 100, **settings), exact)
 
 
 @pytest.mark.parametrize("name", SAMPLERS)

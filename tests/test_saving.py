@@ -17,7 +17,7 @@ from estimators import FAST, images
 from forging import change_facts
 
 
-def test_saved_and_loaded_it_is_the_same(fitted, tmp_path):
+def test_saved_and_loaded_it_is_the_same(fitted, tmp_path, search_shortened):
     fitted.save(tmp_path / "model")
     loaded = GeneratorNetwork.load(tmp_path / "model")
     x = images(4, seed=4)
@@ -31,7 +31,7 @@ def test_saved_and_loaded_it_is_the_same(fitted, tmp_path):
     assert {path.name for path in (tmp_path / "model").iterdir()} == set(FILES)
 
 
-def test_a_network_of_ones_own_is_passed_to_load(tmp_path):
+def test_a_network_of_ones_own_is_passed_to_load(tmp_path, search_shortened):
     own = torch.nn.Sequential(torch.nn.Linear(2, 8), torch.nn.ReLU(), torch.nn.Linear(8, 4))
     x = np.random.default_rng(0).normal(size=(12, 4))
     weights = [weight.clone() for weight in own.parameters()]
@@ -44,7 +44,7 @@ def test_a_network_of_ones_own_is_passed_to_load(tmp_path):
 
 
 @pytest.mark.parametrize("prior", ["half-normal", priors.HeavyTailed(5.0), priors.Autoregression(0.5 * torch.eye(2))])
-def test_a_network_of_ones_own_and_a_prior_of_any_kind_are_saved(tmp_path, prior):
+def test_a_network_of_ones_own_and_a_prior_of_any_kind_are_saved(tmp_path, prior, search_shortened):
     sequences = isinstance(prior, priors.Autoregression)
     latent_dim, flat = ((2, 3), [torch.nn.Flatten()]) if sequences else (6, [])
     own = torch.nn.Sequential(*flat, torch.nn.Linear(6, 4))
@@ -77,7 +77,7 @@ def test_what_stands_for_kriged_residuals_is_kept_and_saved(tmp_path):
         assert GeneratorNetwork(2, recipe=recipe, max_iter=1, verbose=False).fit(images()).equivalent_noise_ is None
 
 
-def test_settings_may_be_numpy_scalars(tmp_path):
+def test_settings_may_be_numpy_scalars(tmp_path, search_shortened):
     estimator = GeneratorNetwork(
         np.int64(2),
         noise_std=np.float32(0.3),
@@ -101,7 +101,7 @@ def test_settings_may_be_numpy_scalars(tmp_path):
     ],
     ids=["shape of factors", "prior", "channels", "columns"],
 )
-def test_settings_may_hold_numpy_scalars(tmp_path, settings, types_unchecked):
+def test_settings_may_hold_numpy_scalars(tmp_path, settings, types_unchecked, search_shortened):
     settings, x = settings(), np.random.default_rng(0).normal(size=(12, 3))
     own = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(2, 3))
     estimator = GeneratorNetwork(**FAST | settings, network=own, random_state=np.int64(3)).fit(x)

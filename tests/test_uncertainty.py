@@ -38,7 +38,7 @@ def test_simulated_data_of_a_known_generator_are_covered():
     generator = torch.Generator().manual_seed(0)
     network = initialise(VectorNetwork(3, (20,), width=32), generator)
     model = abpnet.GeneratorModel(network, (3,), emission=abpnet.Gaussian(0.2))
-    n = 500
+    n = 250
     z = model.prior.sample((n, 3), generator)
     with torch.no_grad():
         truth = model.emission.sample(model(z), generator)
@@ -66,7 +66,7 @@ def test_the_scale_of_noise_is_found_from_held_out_entries(true_scale):
 
 def test_pooled_intervals_hold_the_true_mean_and_those_of_single_imputations_do_not():
     """Half of the values are missing, and are drawn from their posterior given a model that is known."""
-    rng, n, trials = np.random.default_rng(1), 40, 2000
+    rng, n, trials = np.random.default_rng(1), 40, 1000
     x = rng.standard_normal((trials, n))
     y = 2 + x + rng.standard_normal((trials, n))
     seen = rng.random((trials, n)) < 0.5

@@ -169,7 +169,7 @@ def test_files_that_cannot_be_learned_from(tmp_path, capsys):
 
 @pytest.mark.parametrize("motion", [[], TOGETHER], ids=["two steps", "together"])
 def test_interrupted_and_resumed_equals_uninterrupted(tmp_path, motion):
-    arguments = ["builtin:waves", *TINY, "--max-iter", "20", "--frames", "20", "--no-baselines", *motion]
+    arguments = ["builtin:waves", *TINY, "--max-iter", "12", "--frames", "20", "--no-baselines", *motion]
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     assert run("video", *arguments, "--out", whole) == 0
     code = "from abpnet.cli import main; main()"
