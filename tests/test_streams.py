@@ -2,8 +2,11 @@
 
 import subprocess
 import sys
+from contextlib import contextmanager
 
 import pytest
+
+from abpnet import cli
 
 ABPNET = f"{sys.executable} -m abpnet"
 
@@ -25,3 +28,22 @@ def shell(command):
 def test_streams_that_take_nothing(command, code, said):
     done = shell(command)
     assert (done.returncode, done.stdout, done.stderr) == (code, "", said)
+
+
+def test_other_processes_hear_of_output_that_nobody_reads(monkeypatch):
+    heard = []
+
+    @contextmanager
+    def ending(notes):
+        heard.append(notes)
+        yield True
+
+    def unread(arguments):
+        raise BrokenPipeError
+
+    monkeypatch.setattr("abpnet.parallel.ending", ending)
+    monkeypatch.setattr("abpnet.cli._run", unread)
+    monkeypatch.setattr("os.dup2", lambda *_: None)
+    with pytest.raises(SystemExit, match="141"):
+        cli.main([])
+    assert heard == [None]

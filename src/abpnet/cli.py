@@ -255,7 +255,8 @@ def main(arguments: list[str] | None = None) -> None:
                     silence.enter_context(redirect_stderr(nowhere))
                 _run(arguments)
         except BrokenPipeError:  # whoever read what is printed has seen enough
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nor is the rest of it written at the end
+            with parallel.ending(notes):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nor is the rest written at the end
             sys.exit(141)
         except SystemExit:  # the arguments make no sense, which was said, or asked for help
             with parallel.ending(notes):
