@@ -223,6 +223,21 @@ def test_a_run_does_not_go_on_with_other_data(data, tmp_path, monkeypatch, capsy
     assert "the data are not those that this run began with" in capsys.readouterr().err
 
 
+def test_a_run_is_not_judged_by_other_new_images_than_it_began_with(data, tmp_path, monkeypatch, capsys):
+    images, new = np.load(data / "images.npz")["images"], tmp_path / "new.npz"
+    np.savez(new, images=images[:4])
+    with monkeypatch.context() as patch:
+        patch.setattr("abpnet.interruption.Interruption.requested", lambda self: signal.SIGTERM)
+        arguments = ("complete", data / "images.npz", "--new-source", new, *LONG)
+        assert run(*arguments, "--out", tmp_path / "run") == 143
+    np.savez(new, images=images[4:8])
+    capsys.readouterr()
+    assert run("resume", tmp_path / "run") == 2
+    assert "the new data are not those that this run began with" in capsys.readouterr().err
+    np.savez(new, images=images[:4])
+    assert run("resume", tmp_path / "run") == 0
+
+
 def test_learning_that_diverges_is_one_line(data, tmp_path, capsys, monkeypatch):
     def diverge(settings, folder):
         raise DivergenceError("chains explode", iteration=3, examples=[1], step_size=0.1, noise_stds=(0.3,))

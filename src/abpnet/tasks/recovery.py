@@ -18,7 +18,7 @@ from abpnet.estimator_settings import SMALLEST_NOISE
 from abpnet.progress import show_stage
 from abpnet.runs import RunFolder
 from abpnet.tasks.reading import FolderSettings, read_image_set
-from abpnet.tasks.session import curves, reproduction
+from abpnet.tasks.session import curves, keep_data, reproduction
 from abpnet.tasks.settings import LearningSettings, check_number
 
 __all__ = [
@@ -111,7 +111,8 @@ def read_images(settings: ImageSettings, folder: RunFolder, source: str) -> tupl
     """The images of a run, and how many of them, the last ones, came from `--new-source`.
 
     Raises:
-        InputError: If they cannot be read, are too few, or differ in shape from the new ones.
+        InputError: If they cannot be read, are too few, differ in shape from the new ones, or these are not those that
+            the run began with.
     """
     images = read_image_set(settings, folder, source, size=settings.size, crop=settings.crop, limit=settings.limit)
     n = len(images.pixels)
@@ -127,6 +128,7 @@ def read_images(settings: ImageSettings, folder: RunFolder, source: str) -> tupl
             f"--new-source {settings.new_source}: its images have shape {new.pixels.shape[1:]}, those of {source} "
             f"{images.pixels.shape[1:]}; --size brings files to one size, and all must be grey or all in colour"
         )
+    keep_data(new.pixels, folder, "new data")
     names = [*images.names, *(f"new {name}" for name in new.names)]
     pixels = np.concatenate([images.pixels, new.pixels])
     return ImageSet(pixels, names, images.skipped + new.skipped), len(new.pixels)

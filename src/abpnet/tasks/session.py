@@ -25,7 +25,7 @@ from abpnet.tables import TableImputer
 from abpnet.tasks.settings import LearningSettings, RunSettings, as_toml, command_line, settings_to_json
 from abpnet.trackers import track
 
-__all__ = ["Interrupted", "learn", "logged"]
+__all__ = ["Interrupted", "keep_data", "learn", "logged"]
 
 SECONDS_BETWEEN_CHECKPOINTS = 30.0
 
@@ -79,8 +79,13 @@ def _keep_recipe(network: GeneratorNetwork, run: RunFolder) -> None:
         network.set_params(recipe=recorded)
 
 
-def _keep_data(data: np.ndarray, run: RunFolder) -> None:
+def keep_data(data: np.ndarray, run: RunFolder, kind: str = "data") -> None:
     """A run goes on with the data it began with.
+
+    Args:
+        data: What it learns from, or judges by.
+        run: Its folder.
+        kind: What these data are called.
 
     Raises:
         InputError: If these are others.
@@ -88,11 +93,12 @@ def _keep_data(data: np.ndarray, run: RunFolder) -> None:
     digest = hashlib.sha256(repr(data.shape).encode())
     for row in data:
         digest.update(row.tobytes())
-    if "data" not in run.config:
-        run.record(data=digest.hexdigest())
-    if run.config["data"] != digest.hexdigest():
+    name = kind.replace(" ", "_")
+    if name not in run.config:
+        run.record(**{name: digest.hexdigest()})
+    if run.config[name] != digest.hexdigest():
         raise InputError(
-            f"{run.path}: the data are not those that this run began with; restore them, or start a new run on these"
+            f"{run.path}: the {kind} are not those that this run began with; restore them, or start a new run on these"
         )
 
 
@@ -174,7 +180,7 @@ def learn(
         InputError: If the checkpoint or the recipe of an earlier session is damaged.
         Interrupted: If SIGINT or SIGTERM came; a checkpoint was written.
     """
-    _keep_data(data, run)
+    keep_data(data, run)
     if (run.path / "model").exists():
         learned = GeneratorNetwork.load(run.path / "model", device=network.device)
         run.log_anew(learned.history_)
