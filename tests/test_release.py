@@ -78,7 +78,8 @@ def test_the_wheel_holds_all_of_the_package_and_nothing_else(built):
     (wheel,) = built.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         held = {name for name in archive.namelist() if ".dist-info/" not in name}
-    source = {str(path.relative_to(ROOT / "src")) for path in (ROOT / "src").rglob("*.py")} | {"abpnet/py.typed"}
+    kinds, root = ("*.py", "*.pyi", "py.typed"), ROOT / "src"
+    source = {str(path.relative_to(root)) for kind in kinds for path in root.rglob(kind)}
     assert held == source
     (archive_of_source,) = built.glob("*.tar.gz")
     with tarfile.open(archive_of_source) as archive:
@@ -101,10 +102,20 @@ def test_what_the_wheel_holds_runs_from_an_empty_folder(built, tmp_path):
     assert (empty / "runs" / "complete" / "report.html").is_file()
 
 
-def test_import_loads_no_library_that_only_some_need():
-    """`import abpnet` costs little more than torch."""
-    later = ["sklearn", "PIL", "matplotlib", "rich", "tyro", "pandas", "skimage", "av", "soundfile", "gradio"]
-    code = (
-        f"import sys, torch; before = set(sys.modules); import abpnet; print(set({later}) & {{*sys.modules}} - before)"
-    )
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"
+def imported_by(code):
+    """Which libraries that only some need."""
+    later = ["torch", "sklearn", "PIL", "matplotlib", "rich", "tyro", "pandas", "skimage", "av", "soundfile", "gradio"]
+    code = f"import sys; {code}; print(*sorted(set({later}) & {{*sys.modules}}))"
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+
+
+def test_what_is_imported_is_what_is_used():
+    assert imported_by("import abpnet; abpnet.__all__") == []
+    assert imported_by("import abpnet; abpnet.GeneratorModel, abpnet.infer, abpnet.alternate") == ["torch"]
+
+
+def test_ctrl_c_while_libraries_are_imported_is_one_line(tmp_path):
+    (tmp_path / "tyro.py").write_text("raise KeyboardInterrupt")
+    command = [sys.executable, "-m", "abpnet", "demo"]
+    done = subprocess.run(command, env={"PYTHONPATH": str(tmp_path)}, cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "abpnet: stopped at once\n")
