@@ -98,8 +98,10 @@ def test_recover_finds_the_signal_behind_projections():
     signals = torch.randn(100, 2, generator=generator) @ loadings.T
     projection = abpnet.Projection.random((12,), 6, random_state=1)
     measured = projection(signals)
-    estimator = GeneratorNetwork(2, network=LinearNetwork(2, (12,)), noise_std=0.1, max_iter=120, verbose=False)
-    estimator.fit(measured, observation=projection)
+    with torch.device("meta"):
+        network = LinearNetwork(2, (12,))
+    settings = {"noise_std": 0.1, "max_iter": 150, "precision": "float32", "verbose": False}
+    estimator = GeneratorNetwork(2, network=network, **settings).fit(measured, observation=projection)
     linear = fa.fit(measured.double(), 2, max_iter=200)
     unexplained = (fa.predict(linear, fa.posterior(linear, measured.double()).mean) - measured).square().mean().sqrt()
     recovered = estimator.recover(measured, observation=projection)
