@@ -267,6 +267,10 @@ def test_training_is_followed_while_it_goes_on(page, going_on):
 
 def test_two_runs_repair_the_same_picture(page):
     turn_to(page, "Compare")
+    page.get_by_label("Another run").locator("visible=true").first.click()
+    offered = [text.removeprefix("✓").strip() for text in page.get_by_role("option").all_inner_texts()]
+    assert offered == ["flat", "deep", "video", "going on"], "nor a texture nor a sound"
+    page.keyboard.press("Escape")
     page.get_by_role("button", name="Hide at random").locator("visible=true").click()
     page.get_by_role("button", name="Repair by both").click()
     repaired = [picture(page, f"{name} run: repaired")[1] for name in ("One", "Another")]

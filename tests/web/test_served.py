@@ -3,7 +3,7 @@ import shutil
 import pytest
 
 from abpnet.errors import InputError
-from abpnet.web.served import find_runs, image_network
+from abpnet.web.served import find_runs, image_network, may_have_images
 
 
 def test_a_run_is_known_by_its_folder(deep):
@@ -77,3 +77,7 @@ def test_a_run_of_other_signals_says_what_it_learned(texture, sound, video):
     with pytest.raises(InputError, match="sound learned a sound"):
         image_network(of_sound, "Repair")
     assert image_network(of_video, "Repair").latents_.shape == (40, 4), "single frames are images"
+
+
+def test_runs_of_textures_and_sounds_are_not_compared_with_images(deep, texture, sound, learning):
+    assert [may_have_images(run) for run in find_runs([deep, texture, sound, learning])] == [True, False, False, True]

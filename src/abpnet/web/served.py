@@ -15,9 +15,10 @@ from abpnet.networks import FrameByFrame, PatchworkNetwork, SoundNetwork, SpaceT
 from abpnet.runs import RunFolder
 from abpnet.tasks.session import load_model
 
-__all__ = ["ServedRun", "find_runs", "image_network"]
+__all__ = ["ServedRun", "find_runs", "image_network", "may_have_images"]
 
 CONFIG = "config.json"
+COMMANDS_WITHOUT_IMAGES = ("texture", "sound")
 # Models in memory at once.
 MOST_LOADED = 8
 KINDS = {
@@ -115,6 +116,11 @@ def _loaded(path: Path, device: str, modified: int) -> GeneratorNetwork:
 def has_images(network: GeneratorNetwork) -> bool:
     """Whether it makes images of vectors of factors."""
     return is_image(network.signal_shape_) and len(network.model_.latent_shape) == 1
+
+
+def may_have_images(run: ServedRun) -> bool:
+    """Whether its command is one of those that learn images, as far as is known without loading what it learned."""
+    return run.command not in COMMANDS_WITHOUT_IMAGES
 
 
 def image_network(run: ServedRun, wanted: str) -> GeneratorNetwork:

@@ -13,7 +13,7 @@ from abpnet.web.pages.painting import hidden_by, painting
 from abpnet.web.pages.parts import COMPUTING, hint, picture, present, shown, told
 from abpnet.web.pages.repair import CERTAINTY, certainty
 from abpnet.web.pictures import factor_of, fit
-from abpnet.web.served import ServedRun, image_network
+from abpnet.web.served import ServedRun, image_network, may_have_images
 
 __all__ = ["page"]
 
@@ -31,13 +31,13 @@ def page(blocks: Any, served: Sequence[ServedRun], limits: Limits) -> None:
     """
     import gradio as gr
 
-    if len(served) < 2:
-        gr.Markdown("**Two runs are needed.** Name both on the command line: `abpnet serve RUN RUN`.")
+    choices = [(run.name, index) for index, run in enumerate(served) if may_have_images(run)]
+    if len(choices) < 2:
+        gr.Markdown("**Two runs of images are needed.** Name both on the command line: `abpnet serve RUN RUN`.")
         return
-    choices = [(run.name, index) for index, run in enumerate(served)]
     with gr.Row():
-        left = gr.Dropdown(choices, value=0, label="One run", filterable=False)
-        right = gr.Dropdown(choices, value=1, label="Another run", filterable=False)
+        left = gr.Dropdown(choices, value=choices[0][1], label="One run", filterable=False)
+        right = gr.Dropdown(choices, value=choices[1][1], label="Another run", filterable=False)
     with gr.Row():
         with gr.Column(scale=1, min_width=300):
             inputs = painting(blocks, served, left, limits)
@@ -76,6 +76,8 @@ def page(blocks: Any, served: Sequence[ServedRun], limits: Limits) -> None:
         with told():
             if chosen is None:
                 raise InputError("choose a picture first")
+            for index in (one, other):  # nothing is computed in vain
+                image_network(served[index], WANTED)
             rows, found = [], []
             for index in (one, other):
                 *of_one, row = repaired(index, chosen, random, paint)
