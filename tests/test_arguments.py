@@ -38,7 +38,7 @@ def test_options_come_before_the_file_and_the_file_before_defaults(settings_file
     assert settings.kinds == ("a=count", "b=grade")
     assert settings.draws == CompleteSettings(source="photos").draws
     _, settings = parse(KINDS, ["complete", "others", f"--settings-file={path}", "--no-mirror"])
-    assert (settings.source, settings.mirror) == ("others", False)
+    assert (settings.source, settings.latent_dim, settings.mirror) == ("others", 7, False)
 
 
 @pytest.mark.parametrize(
