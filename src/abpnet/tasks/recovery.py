@@ -228,7 +228,7 @@ def _show(run: RunFolder, part: Part, scale: int, caption: str) -> str:
         del rows["original"]  # the files are all there is
     path = run.path / f"{part.name}.png"
     figures.save_picture(path, figures.rows_of_images({k: v[:SHOWN] for k, v in rows.items()}, scale))
-    return report.picture(path, f"{part.name}: each column is one image; {caption}.", pixelated=True)
+    return report.picture(path, f"{part.name.capitalize()}: each column is one image; {caption}.", pixelated=True)
 
 
 def _save(folder: Path, part: Part) -> None:

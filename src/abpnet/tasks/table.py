@@ -233,7 +233,7 @@ def run(settings: TableSettings, folder: RunFolder) -> dict[str, Any]:
     }
     summary = (
         f"{result['n_rows']:,} rows of {len(result['columns'])} columns, {100 * result['missing']:.1f} % of the cells "
-        f"missing; {imputer.latent_dim_} factors. "
+        f"missing; factors: {imputer.latent_dim_}. "
     )
     if imputer.unexplained_ is None:
         summary += "The table is so small that no cell could be held back to tell how well it is completed."
