@@ -149,8 +149,10 @@ def test_a_click_on_the_grid_stands_where_the_image_is_made(page, flat):
 def test_a_slider_moved_by_the_keyboard_changes_the_picture(page, flat):
     network = find_runs([flat])[0].network()
     before, _ = picture(page, "f(z) where you stand")
-    page.get_by_role("slider").locator("visible=true").first.focus()
+    slider = page.get_by_role("slider").locator("visible=true").first
+    slider.focus()
     page.keyboard.press("End")
+    assert slider.evaluate("slider => getComputedStyle(slider).outlineStyle") == "solid", "one sees where one is"
     seen = changed(page, "f(z) where you stand", before)
     reach = latent_space.reach_of(network.latents_, latent_space.main_axes(network.latents_, 2))
     expected = latent_space.decoded(network, np.array([[reach, 0.0]]))[0]
