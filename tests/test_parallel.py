@@ -237,10 +237,11 @@ def test_stopped_on_several_processes_a_run_goes_on_on_one(data, tmp_path, stop)
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (("complete", "nowhere.npz", *LEARN), "nowhere.npz: no such"),
         (("complete", "builtin:digits", "--mask", "pepper:0.4", "--out", "."), ".: not empty"),
         (("complete", "builtin:digits", "--max-iter", "many", "--mask", "pepper:0.4"), None),
     ],
-    ids=["folder in use", "no number"],
+    ids=["no data", "folder in use", "no number"],
 )
 def test_bad_input_is_said_once_and_ends_all(tmp_path, monkeypatch, arguments, message):
     (tmp_path / "used").mkdir()

@@ -22,8 +22,9 @@ STYLE = """
 .thumbnails .thumbnail-item { aspect-ratio: 1; width: 100%; height: auto; }
 .thumbnails .caption-label { font-size: .65rem; padding: 0 .3rem; }
 .quiet { opacity: .85; font-size: .95rem; }
-:is([type="range"], [role="combobox"]):focus-visible { outline: 2px solid currentColor !important; }
-:is([type="range"], [role="combobox"]):focus-visible { outline-offset: 3px !important; }
+:is([type="range"], [role="combobox"]):focus-visible {
+outline: 2px solid currentColor !important; outline-offset: 3px !important;
+}
 table, .gradio-container .table-wrap { font-family: inherit !important; }
 @media (min-width: 800px) {
 .walks { display: grid !important; grid-template-columns: 3fr 2fr; grid-template-rows: auto 1fr; }

@@ -8,6 +8,7 @@ import numpy as np
 from abpnet import figures
 from abpnet.data.limits import Limits
 from abpnet.errors import InputError
+from abpnet.estimator import GeneratorNetwork
 from abpnet.web import repairing, synthesis
 from abpnet.web.pages.painting import hidden_by, painting
 from abpnet.web.pages.parts import COMPUTING, hint, picture, present, shown, told
@@ -58,8 +59,11 @@ def page(blocks: Any, served: Sequence[ServedRun], limits: Limits) -> None:
                 titles = f"{name}: repaired", f"{name}: {CERTAINTY[0].lower()}{CERTAINTY[1:]}", f"{name}: samples"
                 outputs.append([picture(title, visible=False) for title in titles])
 
-    def repaired(index: int, chosen: np.ndarray, random: Any, paint: Any) -> tuple[Any, ...]:
-        network = image_network(served[index], WANTED)
+    def networks_of(one: int, other: int) -> list[GeneratorNetwork]:
+        """Both, before anything is computed by one of them in vain."""
+        return [image_network(served[index], WANTED) for index in (one, other)]
+
+    def repaired(network: GeneratorNetwork, chosen: np.ndarray, random: Any, paint: Any) -> tuple[Any, ...]:
         truth = fit(chosen, network.signal_shape_).image
         height, width = truth.shape[1:]
         if random is not None and random.shape != (height, width):
@@ -69,28 +73,26 @@ def page(blocks: Any, served: Sequence[ServedRun], limits: Limits) -> None:
         done = repairing.repair(network, image, last.z)
         error = repairing.hidden_error(done.completed, truth, image)
         deviation = float(done.deviation[np.isnan(image).any(0)].mean())
-        row = [served[index].name, "-" if error is None else f"{error:.4f}", f"{deviation:.4f}"]
+        row = ["-" if error is None else f"{error:.4f}", f"{deviation:.4f}"]
         return shown(done.completed), certainty(done.deviation), row
 
     def both(one: int, other: int, chosen: Any, random: Any, paint: Any) -> Iterator[tuple[Any, ...]]:
         with told():
             if chosen is None:
                 raise InputError("choose a picture first")
-            for index in (one, other):  # nothing is computed in vain
-                image_network(served[index], WANTED)
             rows, found = [], []
-            for index in (one, other):
-                *of_one, row = repaired(index, chosen, random, paint)
+            for index, network in zip((one, other), networks_of(one, other), strict=True):
+                *of_one, row = repaired(network, chosen, random, paint)
                 found.append(of_one)
-                rows.append(row)
+                rows.append([served[index].name, *row])
                 pictures = [present(image) for each in found for image in each]
                 yield present(rows), *pictures, *[gr.update(visible=False)] * (4 - len(pictures))
 
     def samples(one: int, other: int) -> tuple[Any, ...]:
         with told():
             sheets = []
-            for index in (one, other):
-                images = synthesis.new_images(image_network(served[index], WANTED), N_SAMPLES, 0)
+            for network in networks_of(one, other):
+                images = synthesis.new_images(network, N_SAMPLES, 0)
                 sheets.append(present(figures.grid(images, 4, factor_of(images.shape[2:], SHEET_SIDE // 4))))
             return tuple(sheets)
 
